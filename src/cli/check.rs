@@ -25,7 +25,10 @@ use self::{
 use super::{
     excluded_containers::ExcludedContainers, given_namespaces::GivenNamespaces, manifest::read_files,
 };
-use crate::{apis::bindery::credential_policy::Mode, policy::Access};
+use crate::{
+    apis::bindery::credential_policy::Mode,
+    policy::{Access, Ages},
+};
 
 /// Judge manifests offline by CredentialPolicies, as the API server would judge them.
 ///
@@ -140,7 +143,8 @@ pub fn run(
         bail!("nothing was judged:\n{}", input.errors.join("\n"));
     }
     let access = Access::read(input.objects.iter().map(|object| &object.value));
-    let policies = given.into_policies(args.exclude_namespaces)?.with_access(access);
+    let ages = Ages::read(input.objects.iter().map(|object| &object.value));
+    let policies = given.into_policies(args.exclude_namespaces)?.with_access(access).with_ages(ages);
     let texts = files.iter().map(|file| file.text.as_str());
     let namespaces = GivenNamespaces::among(texts, Some(args.namespace.clone()));
     let settings = args.excluded.settings();

@@ -5,6 +5,7 @@
 mod findings;
 mod judge;
 mod kinds;
+mod progress;
 mod report;
 mod report_writer;
 
@@ -15,7 +16,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream, stream::BoxStream};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams},
@@ -36,6 +37,7 @@ use self::{
     findings::{Findings, Violations, violations},
     judge::{Judge, NamespaceTraits},
     kinds::{KINDS, Kind, ObjectName, Sample},
+    progress::Progress,
     report::report,
     report_writer::ReportWriter,
 };
@@ -54,6 +56,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 const PUBLISH_DELAY: Duration = Duration::from_secs(1);
 /// How often the reports are read again, in case somebody changed them or installed their kinds.
 const REPORT_CHECK: Duration = Duration::from_mins(5);
+/// Credentials that have become too old are noticed after this time at the latest.
+const AGE_CHECK: SignedDuration = SignedDuration::from_mins(5);
 /// The wait after a request that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -111,17 +115,15 @@ impl Audit {
         progress: &mut Progress,
         changed_namespaces: &mut mpsc::UnboundedReceiver<String>,
     ) {
-        progress.begin(judge.is_idle());
-        // Without policies there is nothing to judge, so nothing is read.
-        let mut events = if judge.is_idle() { stream::pending().boxed() } else { self.events() };
-        let end = judge.next_end(Timestamp::now()).map_or_else(far, |wait| Instant::now() + wait);
+        progress.begin(judge);
+        let mut events = self.events(judge);
         loop {
             tokio::select! {
                 () = self.changed.notified() => {
                     sleep(SETTLE).await;
                     return;
                 }
-                () = sleep_until(end) => return,
+                () = sleep_until(progress.end) => return,
                 Some(name) = changed_namespaces.recv() => self.namespace(judge, progress, &name).await,
                 Some((kind, event)) = events.next() => self.event(judge, progress, kind, event),
                 () = sleep_until(progress.due) => self.publish(judge, progress).await,
@@ -129,9 +131,10 @@ impl Audit {
         }
     }
 
-    fn events(&self) -> BoxStream<'static, Seen> {
-        let each = KINDS.iter().map(|kind| self.events_of(kind).boxed());
-        stream::select_all(each).boxed()
+    fn events(&self, judge: &Judge) -> BoxStream<'static, Seen> {
+        let each = KINDS.iter().filter(|kind| judge.judges(kind)).map(|kind| self.events_of(kind).boxed());
+        // Without policies there is nothing to judge, so nothing is read.
+        stream::select_all(each).chain(stream::pending()).boxed()
     }
 
     fn events_of(&self, kind: &'static Kind) -> impl Stream<Item = Seen> + use<> {
@@ -200,7 +203,11 @@ impl Audit {
         let known = self.namespaces.get(&ObjectRef::new(&sample.namespace));
         let traits = known.as_deref().map(NamespaceTraits::of);
         progress.judged_by.insert(sample.namespace.clone(), traits);
-        let verdicts = judge.verdicts(&sample, known.as_deref(), Timestamp::now());
+        let now = Timestamp::now();
+        let verdicts = judge.verdicts(&sample, known.as_deref(), now);
+        if let Some(age) = judge.next_age(&sample, now) {
+            progress.end_by(now.duration_until(age).max(AGE_CHECK));
+        }
         let all = violations(verdicts);
         let place = (!all.is_empty()).then(|| (sample.namespace.clone(), sample.object.name.clone()));
         progress.findings.set(&sample.namespace, sample.object, Violations { uid: sample.uid, all });
@@ -218,7 +225,7 @@ impl Audit {
         if judge.is_idle() || progress.judged_by.get(name).is_none_or(|before| *before == now) {
             return;
         }
-        for kind in &KINDS {
+        for kind in KINDS.iter().filter(|kind| judge.judges(kind)) {
             if let Err(error) = self.list(judge, progress, kind, name).await {
                 let error = explain(&error);
                 debug!(
@@ -324,72 +331,7 @@ impl Audit {
     }
 }
 
-/// A time that never comes in the life of a process.
-fn far() -> Instant {
-    Instant::now() + Duration::from_hours(24 * 365)
-}
-
 fn object_metadata(object: &Guarded<DynamicObject>) -> Option<(String, String)> {
     let metadata = kube::Resource::meta(object);
     Some((metadata.namespace.clone()?, metadata.name.clone()?))
-}
-
-/// How far the audit has come.
-struct Progress {
-    findings: Findings,
-    /// The objects with violations in lists that are not complete yet.
-    listed: BTreeMap<&'static Kind, BTreeSet<(String, String)>>,
-    /// The kinds whose objects have not all been judged by the present policies.
-    unlisted: BTreeSet<&'static Kind>,
-    /// Why a kind cannot be listed or watched.
-    problems: BTreeMap<&'static Kind, String>,
-    /// The traits of each Namespace by which its objects were judged; `None` if the Namespace was unknown.
-    judged_by: BTreeMap<String, Option<NamespaceTraits>>,
-    writer: ReportWriter,
-    reports_read: Option<Instant>,
-    /// The namespaces whose report must be compared with the findings.
-    unwritten: BTreeSet<String>,
-    /// When to publish next.
-    due: Instant,
-}
-
-impl Progress {
-    fn new(writer: ReportWriter) -> Self {
-        Self {
-            findings: Findings::default(),
-            listed: BTreeMap::new(),
-            unlisted: BTreeSet::new(),
-            problems: BTreeMap::new(),
-            judged_by: BTreeMap::new(),
-            writer,
-            reports_read: None,
-            unwritten: BTreeSet::new(),
-            due: Instant::now(),
-        }
-    }
-
-    /// Begins to judge everything again. Former findings stay until their object is judged.
-    fn begin(&mut self, is_idle: bool) {
-        self.listed.clear();
-        self.problems.clear();
-        self.judged_by.clear();
-        if is_idle {
-            self.findings.clear();
-            self.unlisted.clear();
-        } else {
-            self.unlisted = KINDS.iter().collect();
-        }
-        // What passes in a report depends on the policies, too.
-        self.unwritten.extend(self.findings.namespaces().cloned());
-        self.due = Instant::now();
-    }
-
-    fn publish_soon(&mut self) {
-        self.due = self.due.min(Instant::now() + PUBLISH_DELAY);
-    }
-
-    fn problem(&self) -> Option<String> {
-        let (kind, error) = self.problems.iter().next()?;
-        Some(format!("{}s cannot be read: {error}", kind.name))
-    }
 }

@@ -16,7 +16,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
     runtime::{
-        reflector::{self, Store, store::Writer},
+        reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
     },
 };
@@ -38,6 +38,7 @@ use super::{
     policy_writer::PolicyWriter,
     status::{of_exception, of_policy},
     stood_down,
+    type_check::TypeCheck,
 };
 use crate::{
     apis::bindery::{
@@ -179,7 +180,8 @@ async fn await_definitions(client: &Client) {
 }
 
 impl Controller {
-    /// Watches a kind. `judges` tells whether the audit must judge everything again after a change.
+    /// Watches a kind. `judges` tells whether it is one of bindery's own: the audit must judge everything again after a change,
+    /// and only bindery writes its status.
     fn watch<K>(
         self: &Arc<Self>,
         tasks: &mut JoinSet<()>,
@@ -192,7 +194,7 @@ impl Controller {
         let api: Api<Guarded<K>> = Api::all(self.client.clone());
         let (changed, judging_changed) = (self.changed.clone(), self.judging_changed.clone());
         tasks.spawn(watch::watch(api, config, self.unreadable.clone(), writer, move |change| {
-            if !matches!(change, Change::Applied { beyond_status: false, .. }) {
+            if !judges || !matches!(change, Change::Applied { beyond_status: false, .. }) {
                 changed.notify_one();
                 if judges {
                     judging_changed.notify_one();
@@ -338,6 +340,11 @@ impl Controller {
         self.metrics.exceptions_ending(ending.iter().map(|(policy, count)| (policy.as_str(), *count)));
     }
 
+    /// A compiled object as the API server has it.
+    fn known(&self, compiled: &ValidatingAdmissionPolicy) -> Option<Arc<ValidatingAdmissionPolicy>> {
+        self.stores.admission_policies.get(&ObjectRef::new(&compiled.name_any()))
+    }
+
     /// Writes the statuses that changed. Returns whether all are written.
     async fn write_statuses(&self, now: Timestamp) -> bool {
         let (exceptions, policies) = (self.exceptions(), self.stores.policies.state());
@@ -348,7 +355,9 @@ impl Controller {
                 let all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
                 // A policy that no pass has seen gets its status from the next.
                 let Some(Applied { compiled, failure }) = all.get(&policy.name_any()) else { continue };
-                of_policy(policy, compiled, failure.clone(), &exceptions, &audit, now)
+                let known: Vec<_> = compiled.iter().map(|it| self.known(&it.policy)).collect();
+                let type_check = TypeCheck::of(known.iter().map(Option::as_deref));
+                of_policy(policy, compiled, failure.clone(), &exceptions, &audit, &type_check, now)
             };
             let is_new = policy.status.as_ref() != Some(&status);
             is_complete &= self.writer.write_status(policy.as_ref(), is_new, &status).await;

@@ -6,6 +6,7 @@ mod controller;
 mod notices;
 mod policy_writer;
 mod status;
+mod type_check;
 
 use kube::ResourceExt;
 

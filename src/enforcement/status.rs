@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::audit::AuditState;
+use super::{audit::AuditState, type_check::TypeCheck};
 use crate::{
     apis::bindery::{
         credential_policy::{AuditCounts, CredentialPolicy, CredentialPolicyStatus, Engine, RuleStatus},
@@ -22,6 +22,7 @@ pub(super) fn of_policy(
     failure: Option<(&'static str, String)>,
     exceptions: &[CredentialPolicyException],
     audit: &AuditState,
+    type_check: &TypeCheck,
     now: Timestamp,
 ) -> CredentialPolicyStatus {
     let (status, reason, message) = match failure {
@@ -31,6 +32,8 @@ pub(super) fn of_policy(
     let former = policy.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let generation = policy.metadata.generation;
     let ready = condition("Ready", status, reason, message, generation, former, now);
+    let (status, reason, message) = type_check.verdict();
+    let type_checked = condition("TypesChecked", status, reason, message, generation, former, now);
     let (audited, counts) = of_audit(policy, audit, now);
     let mut rules: Vec<RuleStatus> = Vec::new();
     for (rule, mode, _) in policy.spec.named_rules() {
@@ -45,7 +48,7 @@ pub(super) fn of_policy(
         |it: &&CredentialPolicyException| it.spec.policy == policy.name_any() && it.is_active(now);
     CredentialPolicyStatus {
         observed_generation: policy.metadata.generation.unwrap_or_default(),
-        conditions: vec![ready, audited],
+        conditions: vec![ready, audited, type_checked],
         summary: (!modes.is_empty()).then(|| modes.join(",")),
         rules,
         exceptions: i64::try_from(exceptions.iter().filter(is_active).count()).unwrap_or(i64::MAX),
@@ -177,7 +180,15 @@ mod tests {
             exception("q", "2026-02-01T00:00:00Z"),
         ];
         let compiled = compile(&policy(), &exceptions, &[], now).unwrap();
-        let status = of_policy(&policy(), &compiled, None, &exceptions, &AuditState::default(), now);
+        let status = of_policy(
+            &policy(),
+            &compiled,
+            None,
+            &exceptions,
+            &AuditState::default(),
+            &TypeCheck::Pending,
+            now,
+        );
         assert_eq!(status.observed_generation, 3);
         assert_eq!(status.exceptions, 1);
         assert_eq!(status.summary.as_deref(), Some("noPlainText=Audit,filesOnly=Enforce"));
@@ -192,8 +203,9 @@ mod tests {
     fn the_time_of_a_condition_changes_only_with_its_status() {
         let (first, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-02T00:00:00Z"));
         let mut policy = policy();
-        policy.status = Some(of_policy(&policy, &[], None, &[], &AuditState::default(), first));
-        let same = of_policy(&policy, &[], None, &[], &AuditState::default(), later);
+        policy.status =
+            Some(of_policy(&policy, &[], None, &[], &AuditState::default(), &TypeCheck::Pending, first));
+        let same = of_policy(&policy, &[], None, &[], &AuditState::default(), &TypeCheck::Pending, later);
         assert_eq!(same.conditions[0].last_transition_time, Time(first));
         let failed = of_policy(
             &policy,
@@ -201,6 +213,7 @@ mod tests {
             Some(("ApplyFailed", "x".to_owned())),
             &[],
             &AuditState::default(),
+            &TypeCheck::Pending,
             later,
         );
         assert_eq!(failed.conditions[0].last_transition_time, Time(later));
@@ -211,7 +224,7 @@ mod tests {
     fn a_policy_counts_once_it_is_audited_and_keeps_the_counts_in_the_next_process() {
         let now = at("2026-01-01T00:00:00Z");
         let mut policy = policy();
-        let pending = of_policy(&policy, &[], None, &[], &AuditState::default(), now);
+        let pending = of_policy(&policy, &[], None, &[], &AuditState::default(), &TypeCheck::Pending, now);
         assert_eq!((pending.conditions[1].reason.as_str(), pending.audit), ("AuditPending", None));
         let counts = AuditCounts { violations: 3, ..AuditCounts::default() };
         let state = AuditState {
@@ -219,15 +232,18 @@ mod tests {
             counts: [("p".to_owned(), counts.clone())].into(),
             ..AuditState::default()
         };
-        let audited = of_policy(&policy, &[], None, &[], &state, now);
+        let audited = of_policy(&policy, &[], None, &[], &state, &TypeCheck::Pending, now);
         assert_eq!(
             (audited.conditions[1].reason.as_str(), audited.audit.clone()),
             ("NoReportKind", Some(counts))
         );
         policy.status = Some(audited.clone());
-        assert_eq!(of_policy(&policy, &[], None, &[], &AuditState::default(), now), audited);
+        assert_eq!(
+            of_policy(&policy, &[], None, &[], &AuditState::default(), &TypeCheck::Pending, now),
+            audited
+        );
         let broken = AuditState { problem: Some("Pods cannot be read".to_owned()), ..AuditState::default() };
-        let incomplete = of_policy(&policy, &[], None, &[], &broken, now);
+        let incomplete = of_policy(&policy, &[], None, &[], &broken, &TypeCheck::Pending, now);
         assert_eq!(incomplete.conditions[1].reason, "AuditIncomplete");
     }
 

@@ -20,8 +20,13 @@ pub(super) fn ways() -> impl Iterator<Item = &'static Way> {
     WAYS.iter().filter(|way| way.rule == RuleName::BindingsOnly && way.test == Test::UnboundSecret)
 }
 
-/// The names of the bindings that a pod uses by reference or annotation, without those of allowed Secrets.
-pub(super) fn bindings(subject: &Subject<'_>, allowed: &[String]) -> Vec<String> {
+/// What the annotation of the pod, or of its Namespace, binds.
+pub(super) fn annotated<'a>(subject: &Subject<'a>) -> Vec<&'a str> {
+    if subject.only_ephemeral { Vec::new() } else { subject.bound().collect() }
+}
+
+/// The names of the Secrets to which a pod refers, by reference or annotation.
+pub(super) fn secrets(subject: &Subject<'_>) -> Vec<String> {
     let mut secrets = Vec::new();
     for way in ways() {
         for (place, root) in subject.roots(way.root) {
@@ -30,12 +35,17 @@ pub(super) fn bindings(subject: &Subject<'_>, allowed: &[String]) -> Vec<String>
             });
         }
     }
-    let bound: Vec<_> = if subject.only_ephemeral { Vec::new() } else { subject.bound().collect() };
-    secrets.extend(bound.iter().filter_map(|entry| entry.strip_prefix(SECRET)).map(ToOwned::to_owned));
+    let plain = annotated(subject).into_iter().filter_map(|entry| entry.strip_prefix(SECRET));
+    secrets.extend(plain.map(ToOwned::to_owned));
+    secrets
+}
+
+/// The names of the bindings that a pod uses by reference or annotation, without those of allowed Secrets.
+pub(super) fn bindings(subject: &Subject<'_>, allowed: &[String]) -> Vec<String> {
     let is_allowed = |name: &String| is_among(name, allowed);
-    let of_secrets = secrets.into_iter().filter(|name| !name.is_empty() && !is_allowed(name));
+    let of_secrets = secrets(subject).into_iter().filter(|name| !name.is_empty() && !is_allowed(name));
     let of_secrets = of_secrets.map(|name| binding_of(&name).to_owned());
-    let named = bound.iter().filter(|name| !name.contains('/')).map(|name| (*name).to_owned());
+    let named = annotated(subject).into_iter().filter(|name| !name.contains('/')).map(ToOwned::to_owned);
     let mut names = Vec::new();
     for name in of_secrets.chain(named.filter(|name| !is_allowed(name))) {
         if !names.contains(&name) {

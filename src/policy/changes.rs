@@ -1,15 +1,17 @@
-//! Judges changes of objects that are no pods: what only bindery writes, and what users of a namespace may ask for.
+//! Judges changes of objects that are no pods: what only bindery writes, what users of a namespace may ask for, and credentials
+//! in ConfigMaps.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    judge::{Finding, Policies, Policy, Verdict},
+    config_maps,
+    judge::{Finding, Policies, Policy, Verdict, in_variable},
     namespace::Namespace,
     protected::{Change, may_change},
     services,
 };
-use crate::apis::bindery::credential_policy::RuleName;
+use crate::apis::bindery::credential_policy::{AllowedServices, NoPlainText, ProtectedObjects, RuleName};
 
 impl Policies {
     /// What the policies say about a change of an object that is no pod.
@@ -39,21 +41,42 @@ impl Policies {
         namespace: &Namespace,
     ) -> Vec<Finding> {
         let rules = &policy.spec.rules;
-        match (rule, &rules.protected_objects, &rules.allowed_services, change.after) {
-            (RuleName::ProtectedObjects, Some(settings), ..) => {
-                let touched = change.touches();
-                let touched = touched.filter(|_| !may_change(&change.author, settings, &self.excluded));
-                let found =
-                    |what: &str| Finding { rule, place: "metadata".to_owned(), what: what.to_owned() };
-                touched.map(|kind| found(kind.what())).into_iter().collect()
+        let found = match rule {
+            RuleName::ProtectedObjects => {
+                rules.protected_objects.as_ref().map(|settings| self.protected(settings, change))
             }
-            (RuleName::AllowedServices, _, Some(settings), Some(after))
-                if services::is_touched(change.before, after) =>
-            {
-                let unmet = services::unmet(&settings.limits, after, namespace).into_iter();
-                unmet.map(|(place, what)| Finding { rule, place, what }).collect()
+            RuleName::AllowedServices => {
+                rules.allowed_services.as_ref().map(|settings| unmet(settings, change, namespace))
             }
-            _ => Vec::new(),
-        }
+            RuleName::NoPlainText if policy.reach.is_for_all_pods() => {
+                rules.no_plain_text.as_ref().map(|settings| plain_text(settings, change))
+            }
+            _ => None,
+        };
+        let finding = |(place, what)| Finding { rule, place, what };
+        found.into_iter().flatten().map(finding).collect()
     }
+
+    fn protected(&self, settings: &ProtectedObjects, change: &Change<'_>) -> Vec<(String, String)> {
+        let touched = change.touches();
+        let touched = touched.filter(|_| !may_change(&change.author, settings, &self.excluded));
+        touched.map(|kind| ("metadata".to_owned(), kind.what().to_owned())).into_iter().collect()
+    }
+}
+
+/// The limits that an object does not meet.
+fn unmet(settings: &AllowedServices, change: &Change<'_>, namespace: &Namespace) -> Vec<(String, String)> {
+    let after = change.after.filter(|after| services::is_touched(change.before, after));
+    after.map_or_else(Vec::new, |after| services::unmet(&settings.limits, after, namespace))
+}
+
+/// The credentials in a ConfigMap.
+fn plain_text(settings: &NoPlainText, change: &Change<'_>) -> Vec<(String, String)> {
+    let after =
+        change.after.filter(|after| settings.config_maps && config_maps::is_touched(change.before, after));
+    let entries = after.into_iter().flat_map(config_maps::entries);
+    let found = entries.filter_map(|(place, entry)| {
+        Some((place, in_variable(settings, &entry, "an entry of a ConfigMap")?))
+    });
+    found.collect()
 }

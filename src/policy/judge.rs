@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     access::Access,
+    ages::Ages,
     allowed::is_among,
     binders,
     credentials::{by_name, in_text},
@@ -18,7 +19,9 @@ use super::{
 };
 use crate::{
     apis::bindery::{
-        credential_policy::{CredentialPolicy, CredentialPolicySpec, Mode, RuleName, WhoMayBind},
+        credential_policy::{
+            CredentialPolicy, CredentialPolicySpec, Mode, NoPlainText, RuleName, WhoMayBind,
+        },
         credential_policy_exception::CredentialPolicyException,
     },
     contract::pod,
@@ -78,6 +81,8 @@ pub struct Policies {
     pub(super) excluded: Vec<String>,
     /// The rights to bind that are known.
     access: Access,
+    /// The bindings whose credentials have a known age.
+    pub(super) ages: Ages,
 }
 
 impl Policies {
@@ -91,7 +96,7 @@ impl Policies {
         excluded: Vec<String>,
     ) -> Result<Self, InvalidPolicy> {
         let all = policies.iter().map(Policy::read).collect::<Result<_, _>>()?;
-        Ok(Self { all, exceptions, excluded, access: Access::default() })
+        Ok(Self { all, exceptions, excluded, access: Access::default(), ages: Ages::default() })
     }
 
     /// The same policies, with the rights to bind that are known.
@@ -154,9 +159,11 @@ impl Policies {
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(|policy| policy.holds(subject, &self.excluded)) {
             for named in policy.spec.named_rules() {
-                let findings = match (named.0, &policy.spec.rules.who_may_bind) {
-                    (RuleName::WhoMayBind, Some(settings)) => self.unbindable(settings, subject),
-                    (rule, _) => policy.spec.findings(rule, subject),
+                let rules = &policy.spec.rules;
+                let findings = match (named.0, &rules.who_may_bind, &rules.max_age) {
+                    (RuleName::WhoMayBind, Some(settings), _) => self.unbindable(settings, subject),
+                    (RuleName::MaxAge, _, Some(settings)) => self.aged(settings, subject, now),
+                    (rule, ..) => policy.spec.findings(rule, subject),
                 };
                 verdicts.extend(self.verdicts(policy, named, subject, findings, now));
             }
@@ -272,6 +279,9 @@ pub const fn default_message(rule: RuleName) -> &'static str {
             "a pod may use only bindings that its service account may bind; grant the verb bind on servicebindings of servicecatalog.k8s.io"
         }
         RuleName::AllowedServices => "this namespace may not ask for this service; ask an administrator",
+        RuleName::MaxAge => {
+            "credentials may not become too old; annotate the ServiceBinding with bindery.dev/rotate"
+        }
         RuleName::Conditions => "the pod does not fulfil a condition of the administrator's",
         RuleName::ProtectedObjects => {
             "only bindery and administrators may create, change and delete what bindery writes; change the binding instead"
@@ -322,16 +332,7 @@ impl CredentialPolicySpec {
                     contains(&format!("{what}, {name},"), &kinds(value.as_str().unwrap_or_default()))
                 })
             }
-            Test::Variable => {
-                let field = |name| value.get(name).and_then(Value::as_str).unwrap_or_default();
-                let (name, value) = (field("name"), field("value"));
-                let settings = self.rules.no_plain_text.as_ref()?;
-                if is_among(name, &settings.allow_variables) {
-                    return None;
-                }
-                let by_name = by_name(name, value).map(|detector| detector.what);
-                contains(what, &kinds(value).into_iter().chain(by_name).collect::<Vec<_>>())
-            }
+            Test::Variable => in_variable(self.rules.no_plain_text.as_ref()?, value, what),
             Test::AsksForVariables => asks_for_variables(value.as_object()?).then(|| what.to_owned()),
             Test::TokenNotOff => (value.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
                 .then(|| what.to_owned()),
@@ -341,6 +342,17 @@ impl CredentialPolicySpec {
             }
         }
     }
+}
+
+/// What is wrong with a variable: an object with `name` and `value`.
+pub(super) fn in_variable(settings: &NoPlainText, variable: &Value, what: &str) -> Option<String> {
+    let field = |name| variable.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (name, value) = (field("name"), field("value"));
+    if is_among(name, &settings.allow_variables) {
+        return None;
+    }
+    let by_name = by_name(name, value).map(|detector| detector.what);
+    contains(what, &kinds(value).into_iter().chain(by_name).collect::<Vec<_>>())
 }
 
 /// The kinds of credentials in a text.

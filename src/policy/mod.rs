@@ -4,10 +4,12 @@
 //! without bindery. A test on a real API server compares both.
 
 mod access;
+mod ages;
 mod allowed;
 mod binders;
 pub mod cel;
 mod changes;
+mod config_maps;
 mod credentials;
 mod error;
 mod exception;
@@ -22,6 +24,7 @@ mod ways;
 
 pub use self::{
     access::Access,
+    ages::Ages,
     error::InvalidPolicy,
     judge::{Finding, Policies, Verdict, default_message},
     namespace::Namespace,

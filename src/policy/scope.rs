@@ -71,6 +71,11 @@ impl Reach {
             && (images.is_empty() || subject.images().any(|image| is_among(image, images)))
     }
 
+    /// Whether the policy is for all pods of its namespaces, so that it can say something about objects that are no pods.
+    pub(super) fn is_for_all_pods(&self) -> bool {
+        self.scope.service_accounts.is_empty() && self.scope.images.is_empty()
+    }
+
     /// Whether the policy says anything about pods of this service account.
     pub(super) fn has_account(&self, account: &str) -> bool {
         let accounts = &self.scope.service_accounts;

@@ -14,6 +14,7 @@ mod installation;
 mod kubelet;
 mod many;
 mod memory;
+mod native;
 mod operations;
 mod pipelines;
 mod plain;

@@ -33,16 +33,16 @@ use crate::{
 };
 
 /// A controller with what it writes.
-struct Audited {
+pub(crate) struct Audited {
     _only: OnlyController,
-    place: Place,
+    pub(crate) place: Place,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     controller: JoinHandle<Result<(), EnforcementError>>,
 }
 
 impl Audited {
-    async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         let only = OnlyController::wait().await;
         let place = Place::new(name).await;
         let parameters = PatchParams::apply("tests").force();
@@ -67,7 +67,13 @@ impl Audited {
         audited
     }
 
-    fn start(&mut self) {
+    /// Creates a policy.
+    pub(crate) async fn policy(&self, policy: &CredentialPolicy) {
+        let policies: Api<CredentialPolicy> = Api::all(self.place.client.clone());
+        policies.create(&PostParams::default(), policy).await.unwrap();
+    }
+
+    pub(crate) fn start(&mut self) {
         let (client, metrics) = (self.place.client.clone(), self.metrics.clone());
         self.controller = tokio::spawn(enforcement::run(client, Vec::new(), metrics, self.stop.clone()));
     }
@@ -77,7 +83,7 @@ impl Audited {
     }
 
     /// The results of a namespace's report, each as kind, name, rule and result.
-    async fn results(&self, kind: usize, namespace: &str) -> Option<Vec<String>> {
+    pub(crate) async fn results(&self, kind: usize, namespace: &str) -> Option<Vec<String>> {
         let report = self.report(kind, namespace).get_opt("bindery").await.unwrap()?;
         let results = report.data["results"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -91,12 +97,12 @@ impl Audited {
         )
     }
 
-    async fn status(&self, policy: &str) -> CredentialPolicyStatus {
+    pub(crate) async fn status(&self, policy: &str) -> CredentialPolicyStatus {
         let policies: Api<CredentialPolicy> = Api::all(self.place.client.clone());
         policies.get(policy).await.unwrap().status.unwrap_or_default()
     }
 
-    async fn create(&self, namespace: &str, object: &Value) {
+    pub(crate) async fn create(&self, namespace: &str, object: &Value) {
         let path = self.place.path(namespace, object);
         let answer = self.place.send("POST", &path, object).await;
         assert!(matches!(answer, Answer::Allowed { .. }), "{answer:?}");
@@ -119,7 +125,7 @@ impl Audited {
         assert!(matches!(answer, Answer::Allowed { .. }), "{answer:?}");
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.controller.await.unwrap().unwrap();
     }
@@ -154,7 +160,7 @@ async fn what_exists_is_audited_and_reported() {
     audited.create(name, &secret).await;
     let policies: Api<CredentialPolicy> = Api::all(audited.place.client.clone());
     let rules = json!({"filesOnly": {"mode": "Enforce"}, "noPlainText": {}});
-    policies.create(&PostParams::default(), &policy_of(name, name, Mode::Warn, &rules)).await.unwrap();
+    audited.policy(&policy_of(name, name, Mode::Warn, &rules)).await;
     audited.start();
 
     let all = [
@@ -184,6 +190,12 @@ async fn what_exists_is_audited_and_reported() {
     let metrics = audited.metrics.encode().unwrap();
     let line = format!(r#"bindery_policy_violations{{policy="{name}",rule="filesOnly",mode="Enforce"}} 3"#);
     assert!(metrics.contains(&line), "{metrics}");
+
+    let is_checked = async || {
+        let status = audited.status(name).await;
+        status.conditions.iter().any(|it| it.type_ == "TypesChecked" && it.status != "Unknown")
+    };
+    until("the types are checked", is_checked).await;
 
     // Nothing changes, so nothing is written: a pod that violates nothing comes, and another policy.
     let versions = async || {

@@ -32,6 +32,15 @@ fn manifests_of_popular_charts_have_no_false_positives() {
 }
 
 #[test]
+fn config_maps_of_popular_charts_have_no_false_positives() {
+    let (output, _) = checked("tests/corpus", "tests/policies/config-maps.yaml");
+    assert_eq!(
+        output.lines().filter(|line| line.contains("/noPlainText: ")).collect::<Vec<_>>(),
+        Vec::<&str>::new()
+    );
+}
+
+#[test]
 fn the_example_policies_are_valid() {
     let (_, outcome) = checked("tests/corpus", "examples/policies/baseline.yaml");
     assert_eq!(outcome, Outcome::Fine, "the beginning refuses nothing");

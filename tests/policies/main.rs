@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
+mod ages;
 mod audit;
 mod binders;
 mod cluster;
+mod config_maps;
 mod controller;
 mod corpus;
 mod engines;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::credential_policy_rules::{
-    AllowedServices, BindingsOnly, ConditionCheck, Conditions, FilesOnly, Mode, NoPlainText,
+    AllowedServices, BindingsOnly, ConditionCheck, Conditions, FilesOnly, MaxAge, Mode, NoPlainText,
     NoServiceAccountTokens, ProtectedObjects, Rules, ServiceLimit, WhoMayBind,
 };
 
@@ -113,6 +113,8 @@ pub enum RuleName {
     WhoMayBind,
     /// Instances and bindings ask only for what their namespace may have.
     AllowedServices,
+    /// Pods use only bindings whose credentials are not too old.
+    MaxAge,
     /// Pods fulfil the administrator's own conditions.
     Conditions,
 }
@@ -200,7 +202,7 @@ pub enum Engine {
 
 impl RuleName {
     /// All rules.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BindingsOnly,
         Self::NoPlainText,
         Self::FilesOnly,
@@ -208,6 +210,7 @@ impl RuleName {
         Self::ProtectedObjects,
         Self::WhoMayBind,
         Self::AllowedServices,
+        Self::MaxAge,
         Self::Conditions,
     ];
 
@@ -222,6 +225,7 @@ impl RuleName {
             Self::ProtectedObjects => "protectedObjects",
             Self::WhoMayBind => "whoMayBind",
             Self::AllowedServices => "allowedServices",
+            Self::MaxAge => "maxAge",
             Self::Conditions => "conditions",
         }
     }
@@ -239,6 +243,7 @@ impl CredentialPolicySpec {
             protected_objects,
             who_may_bind,
             allowed_services,
+            max_age,
             conditions,
         } = &self.rules;
         let rules = [
@@ -251,6 +256,7 @@ impl CredentialPolicySpec {
             protected_objects.as_ref().map(|it| (Name::ProtectedObjects, it.mode, it.message.as_deref())),
             who_may_bind.as_ref().map(|it| (Name::WhoMayBind, it.mode, it.message.as_deref())),
             allowed_services.as_ref().map(|it| (Name::AllowedServices, it.mode, it.message.as_deref())),
+            max_age.as_ref().map(|it| (Name::MaxAge, it.mode, it.message.as_deref())),
             conditions.as_ref().map(|it| (Name::Conditions, it.mode, None)),
         ];
         rules.into_iter().flatten().map(|(rule, mode, message)| (rule, mode.unwrap_or(self.mode), message))

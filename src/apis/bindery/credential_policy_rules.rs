@@ -36,7 +36,7 @@ impl Mode {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.bindingsOnly) || has(self.noPlainText) || has(self.filesOnly) || has(self.noServiceAccountTokens) || has(self.protectedObjects) || has(self.whoMayBind) || has(self.allowedServices) || has(self.conditions)")
+    validation = Rule::new("has(self.bindingsOnly) || has(self.noPlainText) || has(self.filesOnly) || has(self.noServiceAccountTokens) || has(self.protectedObjects) || has(self.whoMayBind) || has(self.allowedServices) || has(self.maxAge) || has(self.conditions)")
         .message("name at least one rule, such as noPlainText: {}")
 )]
 pub struct Rules {
@@ -64,6 +64,9 @@ pub struct Rules {
     /// ServiceInstances and ServiceBindings ask only for classes, plans and access levels that their namespace may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_services: Option<AllowedServices>,
+    /// Pods use only bindings whose credentials are not too old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<MaxAge>,
     /// Conditions of your own, in CEL, about pods and the kinds that have a pod template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Conditions>,
@@ -103,6 +106,9 @@ pub struct NoPlainText {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub allow_variables: Vec<String>,
+    /// Whether ConfigMaps are judged as well: their entries, as if they were variables.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_maps: bool,
 }
 
 /// The settings of the rule `filesOnly`.
@@ -225,6 +231,22 @@ pub struct ServiceLimit {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub access: Vec<String>,
+}
+
+/// The settings of the rule `maxAge`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaxAge {
+    /// The mode of the rule. Default: that of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What users read first when a pod violates the rule, such as whom to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub message: Option<String>,
+    /// How old credentials may become, in days. A rotation begins anew.
+    #[schemars(range(min = 1, max = 3650))]
+    pub days: i64,
 }
 
 /// The settings of the rule `conditions`.

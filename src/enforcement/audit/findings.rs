@@ -81,11 +81,6 @@ impl Findings {
         self.namespaces.retain(|_, objects| !objects.is_empty());
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.changed.extend(std::mem::take(&mut self.namespaces).into_keys());
-    }
-
     /// The namespaces whose violations changed since the last call.
     pub(super) fn take_changed(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.changed)

@@ -9,7 +9,10 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{kinds::Sample, report::Held};
+use super::{
+    kinds::{CONFIG_MAP, Kind, SERVICE_BINDING, Sample},
+    report::Held,
+};
 use crate::{
     apis::bindery::{
         credential_policy::CredentialPolicy, credential_policy_exception::CredentialPolicyException,
@@ -17,7 +20,7 @@ use crate::{
     contract::{namespace::INJECT, pod},
     enforcement::notices::next_end,
     k8s::namespaces::NamespaceMeta,
-    policy::{Namespace, Policies, Subject, Verdict},
+    policy::{Author, Change, Namespace, Policies, Subject, Verdict},
 };
 
 /// The valid policies and the exceptions.
@@ -64,6 +67,21 @@ impl Judge {
         next_end(&self.exceptions, now)
     }
 
+    /// Whether a policy says anything about objects of this kind.
+    pub(super) fn judges(&self, kind: &Kind) -> bool {
+        let mut rules = self.policies.iter().map(|policy| &policy.spec.rules);
+        match kind.name {
+            CONFIG_MAP => rules.any(|rules| rules.no_plain_text.as_ref().is_some_and(|it| it.config_maps)),
+            SERVICE_BINDING => rules.any(|rules| rules.max_age.is_some()),
+            _ => !self.is_idle(),
+        }
+    }
+
+    /// When the credentials of a binding become too old for a policy.
+    pub(super) fn next_age(&self, sample: &Sample, now: Timestamp) -> Option<Timestamp> {
+        self.all.next_age(sample.value(), now)
+    }
+
     /// What the policies say about an object. Without its Namespace, nothing is known of labels and annotations.
     pub(super) fn verdicts(
         &self,
@@ -71,8 +89,17 @@ impl Judge {
         namespace: Option<&NamespaceMeta>,
         now: Timestamp,
     ) -> Vec<Verdict> {
-        let Some(template) = sample.template() else { return Vec::new() };
         let namespace = policy_namespace(&sample.namespace, namespace);
+        match sample.object.kind.name {
+            CONFIG_MAP => {
+                let (after, author) = (Some(sample.value()), Author::default());
+                let change = Change { namespace: Some(&namespace), before: None, after, author };
+                return self.all.judge_change(&change, now);
+            }
+            SERVICE_BINDING => return self.all.judge_age(sample.value(), &namespace, now),
+            _ => {}
+        }
+        let Some(template) = sample.template() else { return Vec::new() };
         let subject =
             Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
         self.all.judge(&subject, now)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::injection::workload::workloads;
 
-/// A kind with a pod or a pod template.
+/// A kind that the audit judges.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     group: &'static str,
@@ -16,8 +16,9 @@ pub(super) struct Kind {
     pub(super) name: &'static str,
 }
 
-/// All kinds that the API server judges at their creation, except Secrets: the audit may not read them.
-pub(super) static KINDS: [Kind; 9] = [
+/// The kinds that the API server judges at their creation, except Secrets, which the audit may not read, and bindings, whose
+/// credentials grow old.
+pub(super) static KINDS: [Kind; 11] = [
     Kind { group: "", version: "v1", name: "Pod" },
     Kind { group: "", version: "v1", name: "ReplicationController" },
     Kind { group: "", version: "v1", name: "PodTemplate" },
@@ -27,7 +28,12 @@ pub(super) static KINDS: [Kind; 9] = [
     Kind { group: "apps", version: "v1", name: "ReplicaSet" },
     Kind { group: "batch", version: "v1", name: "Job" },
     Kind { group: "batch", version: "v1", name: "CronJob" },
+    Kind { group: "", version: "v1", name: CONFIG_MAP },
+    Kind { group: "servicecatalog.k8s.io", version: "v1beta1", name: SERVICE_BINDING },
 ];
+
+pub(super) const CONFIG_MAP: &str = "ConfigMap";
+pub(super) const SERVICE_BINDING: &str = "ServiceBinding";
 
 /// The kinds that copy their pod template into objects of other kinds. The copies are not judged beside the original.
 const WITH_COPIES: [&str; 2] = ["Deployment", "CronJob"];
@@ -80,6 +86,11 @@ impl Sample {
         })
     }
 
+    /// The whole object.
+    pub(super) fn value(&self) -> &Value {
+        &self.value
+    }
+
     /// The pod or the pod template.
     pub(super) fn template(&self) -> Option<&Value> {
         workloads(&self.value).first().map(|workload| workload.template)
@@ -105,7 +116,7 @@ mod tests {
     fn the_template_of_every_kind_is_found() {
         let pod = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"containers": []}});
         let metadata = json!({"namespace": "shop", "name": "web", "uid": "1"});
-        for kind in &KINDS {
+        for kind in KINDS.iter().filter(|kind| ![CONFIG_MAP, SERVICE_BINDING].contains(&kind.name)) {
             let mut object = match kind.name {
                 "Pod" => json!({"spec": pod["spec"]}),
                 "PodTemplate" => json!({"template": pod}),

@@ -15,17 +15,14 @@ use super::{
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicySpec, contract};
 
-/// The names of the bindings that the pod uses.
-pub(super) fn variables(spec: &CredentialPolicySpec) -> Vec<Variable> {
-    let allowed = spec.rules.who_may_bind.as_ref().map_or(&[][..], |rule| &rule.allow_secrets);
-    let not_allowed = format!("!({})", is_among("n", allowed));
+/// What the annotation of the pod, or of its Namespace, binds, and the Secrets to which the pod refers.
+pub(super) fn names() -> Vec<Variable> {
     let referred = ways().map(|way| {
         let (value, nesting) = collected("c", &steps(way.path), 0);
         let items = if way.root == Root::Container { "containers" } else { "volumes" };
         format!("variables.{items}.map(c, {value}){}", ".flatten()".repeat(nesting))
     });
     let referred = referred.collect::<Vec<_>>().join(" + ");
-    let suffix = contract::env_secret_name("");
     let (prefix, length) = (literal(SECRET), SECRET.len());
     vec![
         variable("annotated", "variables.isDebug ? [] : variables.bound"),
@@ -35,17 +32,25 @@ pub(super) fn variables(spec: &CredentialPolicySpec) -> Vec<Variable> {
                 "{referred} + variables.annotated.filter(n, n.startsWith({prefix})).map(n, n.substring({length}))"
             ),
         ),
-        variable(
-            "bindings",
-            format!(
-                "(variables.secrets.filter(n, n != '' && {not_allowed})\
-                 .map(n, n.endsWith({end}) ? n.substring(0, n.size() - {size}) : n) + \
-                 variables.annotated.filter(n, !n.contains('/') && {not_allowed})).distinct()",
-                end = literal(&suffix),
-                size = suffix.len()
-            ),
-        ),
     ]
+}
+
+/// The names of the bindings that the pod uses.
+pub(super) fn variables(spec: &CredentialPolicySpec) -> Vec<Variable> {
+    let allowed = spec.rules.who_may_bind.as_ref().map_or(&[][..], |rule| &rule.allow_secrets);
+    let not_allowed = format!("!({})", is_among("n", allowed));
+    let suffix = contract::env_secret_name("");
+    let bindings = variable(
+        "bindings",
+        format!(
+            "(variables.secrets.filter(n, n != '' && {not_allowed})\
+             .map(n, n.endsWith({end}) ? n.substring(0, n.size() - {size}) : n) + \
+             variables.annotated.filter(n, !n.contains('/') && {not_allowed})).distinct()",
+            end = literal(&suffix),
+            size = suffix.len()
+        ),
+    );
+    names().into_iter().chain([bindings]).collect()
 }
 
 /// One validation for each binding, and one for pods with too many.

@@ -2,7 +2,9 @@
 //! Every row of `ways` becomes a part of an expression. A variable of the ValidatingAdmissionPolicy tells in which mode
 //! each rule holds for the pod, because overrides and exceptions depend on the pod and its Namespace.
 
+mod ages;
 mod binders;
+mod config_maps;
 mod offences;
 mod pods;
 mod protected;
@@ -84,7 +86,8 @@ impl Compiler<'_> {
     /// The objects for one mode; `None` if no rule can have this mode.
     fn of_mode(&self, mode: Mode, target: Target) -> Option<Compiled> {
         let can_have = |(rule, otherwise, _): &(RuleName, Mode, Option<&str>)| {
-            target.has(*rule) && possible_modes(*rule, *otherwise, &self.spec().overrides).contains(&mode)
+            target.has(*rule, self.spec())
+                && possible_modes(*rule, *otherwise, &self.spec().overrides).contains(&mode)
         };
         let rules: Vec<_> = self.spec().named_rules().filter(can_have).collect();
         if rules.is_empty() {
@@ -105,7 +108,8 @@ impl Compiler<'_> {
         }
         let name = object_name(self.name(), mode, target);
         let spec = ValidatingAdmissionPolicySpec {
-            failure_policy: Some("Fail".to_owned()),
+            failure_policy: Some(target.failure_policy().to_owned()),
+            param_kind: target.parameters().map(|(kind, _)| kind),
             match_constraints: Some(MatchResources {
                 resource_rules: Some(target.resources()),
                 match_policy: Some("Equivalent".to_owned()),
@@ -125,21 +129,21 @@ impl Compiler<'_> {
             },
             binding: ValidatingAdmissionPolicyBinding {
                 metadata: self.metadata(&name),
-                spec: self.binding(&name, mode),
+                spec: self.binding(&name, mode, target),
             },
         })
     }
 
-    fn binding(&self, name: &str, mode: Mode) -> ValidatingAdmissionPolicyBindingSpec {
+    fn binding(&self, name: &str, mode: Mode, target: Target) -> ValidatingAdmissionPolicyBindingSpec {
         let action = if mode == Mode::Enforce { "Deny" } else { mode.name() };
         ValidatingAdmissionPolicyBindingSpec {
             policy_name: name.to_owned(),
+            param_ref: target.parameters().map(|(_, all)| all),
             validation_actions: vec![action.to_owned()],
             match_resources: Some(MatchResources {
                 namespace_selector: Some(namespace_selector(self.spec(), self.excluded)),
                 ..MatchResources::default()
             }),
-            ..ValidatingAdmissionPolicyBindingSpec::default()
         }
     }
 
@@ -163,7 +167,8 @@ fn object_name(policy: &str, mode: Mode, target: Target) -> String {
 #[must_use]
 pub fn policy_of_object(name: &str) -> Option<&str> {
     let name = name.strip_prefix("bindery-policy-")?;
-    let name = name.strip_suffix("-token-secrets").unwrap_or(name);
+    let suffixes = Target::ALL.into_iter().map(Target::suffix).filter(|suffix| !suffix.is_empty());
+    let name = suffixes.into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     let (policy, mode) = name.rsplit_once('-')?;
     [Mode::Audit, Mode::Warn, Mode::Enforce]
         .iter()

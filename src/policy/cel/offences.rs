@@ -30,7 +30,28 @@ pub(super) fn validations(
     is_off: &str,
     message: &str,
 ) -> (Vec<Variable>, Vec<Validation>) {
-    let both = offences(rule, spec).into_iter().map(|offence| {
+    held(offences(rule, spec), is_off, message)
+}
+
+/// The same for the entries of a ConfigMap.
+pub(super) fn in_config_maps(
+    spec: &CredentialPolicySpec,
+    is_off: &str,
+    message: &str,
+) -> (Vec<Variable>, Vec<Validation>) {
+    let of_entries = sought(RuleName::NoPlainText).into_iter().enumerate().map(|(index, sought)| {
+        let offends = test(Test::Variable, "e", sought, spec);
+        Offence {
+            variable: format!("entries_{index}"),
+            expression: format!("variables.searched.filter(e, {offends}).map(e, e.name)"),
+            what: what(sought, &[]),
+        }
+    });
+    held(of_entries.collect(), is_off, message)
+}
+
+fn held(offences: Vec<Offence>, is_off: &str, message: &str) -> (Vec<Variable>, Vec<Validation>) {
+    let both = offences.into_iter().map(|offence| {
         let found = format!("variables.{}", offence.variable);
         let start = literal(&format!("{message}: {} in ", offence.what));
         let expression = format!("{is_off} || {found}.size() == 0");
@@ -53,14 +74,8 @@ enum Sought {
 /// The parts of a rule.
 fn offences(rule: RuleName, spec: &CredentialPolicySpec) -> Vec<Offence> {
     let mut offences = Vec::new();
-    let sought: Vec<Sought> = match rule {
-        RuleName::NoPlainText => {
-            IN_TEXT.iter().map(Sought::InText).chain(BY_NAME.iter().map(Sought::ByName)).collect()
-        }
-        _ => vec![Sought::Nothing],
-    };
     for root in [Root::Container, Root::Volume, Root::Template] {
-        for (index, sought) in sought.iter().enumerate() {
+        for (index, sought) in sought(rule).iter().enumerate() {
             let ways: Vec<_> = WAYS
                 .iter()
                 .filter(|way| way.rule == rule && way.root == root && is_for(way, *sought))
@@ -71,6 +86,15 @@ fn offences(rule: RuleName, spec: &CredentialPolicySpec) -> Vec<Offence> {
         }
     }
     offences
+}
+
+fn sought(rule: RuleName) -> Vec<Sought> {
+    match rule {
+        RuleName::NoPlainText => {
+            IN_TEXT.iter().map(Sought::InText).chain(BY_NAME.iter().map(Sought::ByName)).collect()
+        }
+        _ => vec![Sought::Nothing],
+    }
 }
 
 /// Only the value of a variable can be judged by a name.
@@ -101,7 +125,12 @@ fn offence(
             ("template", format!("!variables.isDebug && {offends} ? ['the pod'] : []"))
         }
     };
-    let what = match sought {
+    Offence { variable: format!("{}_{name}_{index}", rule.name()), expression, what: what(sought, ways) }
+}
+
+/// What the offenders have, for messages.
+fn what(sought: Sought, ways: &[&Way]) -> String {
+    match sought {
         Sought::InText(Detector { what, .. }) | Sought::ByName(NamedDetector { what, .. }) => {
             (*what).to_owned()
         }
@@ -110,8 +139,7 @@ fn offence(
             all.dedup();
             all.join(", or ")
         }
-    };
-    Offence { variable: format!("{}_{name}_{index}", rule.name()), expression, what }
+    }
 }
 
 /// Whether the value at the end of a way violates the rule.

@@ -1,12 +1,12 @@
 //! The kinds of objects that rules are about. Each kind has ValidatingAdmissionPolicies of its own.
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, NamedRuleWithOperations, Validation, Variable,
+    MatchCondition, NamedRuleWithOperations, ParamKind, ParamRef, Validation, Variable,
 };
 
 use super::{
-    binders, condition, offences, one_line, pods, protected, rule, rule_message, scope, services,
-    text::literal, validation, variable,
+    ages, binders, condition, config_maps, offences, one_line, pods, protected, rule, rule_message, scope,
+    services, text::literal, validation, variable,
 };
 use crate::{
     apis::bindery::credential_policy::{ConditionCheck, CredentialPolicySpec, RuleName},
@@ -26,17 +26,23 @@ pub(super) enum Target {
     Bindings,
     /// ServiceInstances and ServiceBindings.
     Services,
+    /// ConfigMaps.
+    ConfigMaps,
+    /// Pods again, each with every binding of its namespace.
+    Ages,
     /// Pods again: conditions of an administrator, which the API server may refuse.
     Conditions,
 }
 
 impl Target {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Pods,
         Self::TokenSecrets,
         Self::ProtectedObjects,
         Self::Bindings,
         Self::Services,
+        Self::ConfigMaps,
+        Self::Ages,
         Self::Conditions,
     ];
 
@@ -48,12 +54,14 @@ impl Target {
             Self::ProtectedObjects => "-protected-objects",
             Self::Bindings => "-bindings",
             Self::Services => "-services",
+            Self::ConfigMaps => "-config-maps",
+            Self::Ages => "-ages",
             Self::Conditions => "-conditions",
         }
     }
 
     /// Whether the rule says anything about these objects.
-    pub(super) fn has(self, rule: RuleName) -> bool {
+    pub(super) fn has(self, rule: RuleName, spec: &CredentialPolicySpec) -> bool {
         match self {
             Self::Pods => matches!(
                 rule,
@@ -66,13 +74,20 @@ impl Target {
             Self::ProtectedObjects => rule == RuleName::ProtectedObjects,
             Self::Bindings => rule == RuleName::WhoMayBind,
             Self::Services => rule == RuleName::AllowedServices,
+            Self::ConfigMaps => {
+                rule == RuleName::NoPlainText
+                    && spec.rules.no_plain_text.as_ref().is_some_and(|rule| rule.config_maps)
+                    && scope::is_of_all_pods(spec)
+            }
+            Self::Ages => rule == RuleName::MaxAge,
             Self::Conditions => rule == RuleName::Conditions,
         }
     }
 
     pub(super) fn resources(self) -> Vec<NamedRuleWithOperations> {
         match self {
-            Self::Pods | Self::Bindings | Self::Conditions => pods::resources(),
+            Self::Pods | Self::Bindings | Self::Ages | Self::Conditions => pods::resources(),
+            Self::ConfigMaps => config_maps::resources(),
             Self::Services => services::resources(),
             Self::TokenSecrets => vec![rule(&["CREATE"], "", "v1", &["secrets"])],
             Self::ProtectedObjects => protected::resources(),
@@ -81,7 +96,8 @@ impl Target {
 
     pub(super) fn conditions(self, spec: &CredentialPolicySpec, excluded: &[String]) -> Vec<MatchCondition> {
         match self {
-            Self::Pods | Self::Bindings | Self::Conditions => pods::conditions(),
+            Self::Pods | Self::Bindings | Self::Ages | Self::Conditions => pods::conditions(),
+            Self::ConfigMaps => config_maps::conditions(),
             Self::Services => services::conditions(),
             Self::TokenSecrets => {
                 vec![condition("is-a-token", format!("object.type == {}", literal(TOKEN_SECRET)))]
@@ -113,8 +129,24 @@ impl Target {
             }
             Self::Bindings => only(binders::validations(is_off, message)),
             Self::Services => only(services::validations(spec, is_off, message)),
+            Self::ConfigMaps => config_maps::validations(spec, is_off, message),
+            Self::Ages => only(ages::validations(spec, is_off, message)),
             Self::Conditions => only(own_conditions(spec, is_off)),
         }
+    }
+
+    /// What to do if an evaluation fails, for example because it would cost too much.
+    pub(super) const fn failure_policy(self) -> &'static str {
+        match self {
+            // The parameters need a custom resource definition, and its loss must not stop the cluster.
+            Self::Ages => "Ignore",
+            _ => "Fail",
+        }
+    }
+
+    /// The kind and the selection of the parameters, of which each is evaluated by itself.
+    pub(super) fn parameters(self) -> Option<(ParamKind, ParamRef)> {
+        (self == Self::Ages).then(|| (ages::kind(), ages::all()))
     }
 
     /// The variables. Those that the modes of rules depend on are `namespaceName`, `namespaceLabels`, `name`, `times`, `account`,
@@ -124,6 +156,8 @@ impl Target {
             Self::Pods | Self::Conditions => of_pods(spec),
             Self::Bindings => [of_pods(spec), binders::variables(spec)].concat(),
             Self::Services => [namespaced(), services::variables()].concat(),
+            Self::ConfigMaps => [namespaced(), config_maps::variables()].concat(),
+            Self::Ages => [of_pods(spec), ages::variables(spec)].concat(),
             Self::TokenSecrets => {
                 let in_scope = variable("inScope", scope::has_account(spec));
                 [namespaced(), token_secret(), vec![in_scope]].concat()

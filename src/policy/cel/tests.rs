@@ -103,16 +103,40 @@ fn only_exceptions_that_have_not_ended_are_compiled() {
 fn conditions_of_administrators_come_last() {
     let spec = json!({"mode": "Warn", "overrides": [{"namespaces": ["a"], "mode": "Enforce"}], "rules": {
         "conditions": {"checks": [{"name": "a", "expression": "true // b", "message": "m\nn"}]},
-        "filesOnly": {}, "whoMayBind": {}, "allowedServices": {"limits": [{"access": ["readonly"]}]}, "protectedObjects": {}}});
+        "filesOnly": {}, "noPlainText": {"configMaps": true}, "maxAge": {"days": 9}, "whoMayBind": {}, "allowedServices": {"limits": [{"access": ["readonly"]}]}, "protectedObjects": {}}});
     let compiled = compiled(spec, &[]);
     let suffixes: Vec<_> =
         names(&compiled).iter().map(|name| name.replace("bindery-policy-p-", "")).collect();
-    let each = ["", "-protected-objects", "-bindings", "-services", "-conditions"];
+    let each = ["", "-protected-objects", "-bindings", "-services", "-config-maps", "-ages", "-conditions"];
     let expected = each.iter().flat_map(|suffix| ["enforce", "warn"].map(|mode| format!("{mode}{suffix}")));
     assert_eq!(suffixes, expected.collect::<Vec<_>>());
+    assert!(names(&compiled).into_iter().all(|name| policy_of_object(name) == Some("p")));
     let last = compiled.last().unwrap().policy.spec.clone().unwrap().validations.unwrap();
     assert_eq!(last[0].expression, "variables.conditions_mode != 'Warn' || (\ntrue // b\n)");
     assert_eq!(last[0].message.as_deref(), Some("[conditions] a: m n"));
+}
+
+/// A custom resource definition that is gone must not stop the cluster.
+#[test]
+fn only_the_rule_with_parameters_ignores_failures() {
+    let compiled = compiled(json!({"rules": {"maxAge": {"days": 2}, "filesOnly": {}}}), &[]);
+    let policies: Vec<_> = compiled
+        .iter()
+        .map(|it| {
+            let spec = it.policy.spec.as_ref().unwrap();
+            (spec.failure_policy.as_deref(), spec.param_kind.is_some(), it.binding.spec.param_ref.is_some())
+        })
+        .collect();
+    assert_eq!(policies, [(Some("Fail"), false, false), (Some("Ignore"), true, true)]);
+    assert!(expression(&compiled[1], "isOld").contains("duration('48h')"));
+}
+
+#[test]
+fn objects_of_others_belong_to_no_policy() {
+    for name in ["other", "bindery-policy-p", "bindery-policy-p-deny", "bindery-policy-p-enforce-other"] {
+        assert_eq!(policy_of_object(name), None, "{name}");
+    }
+    assert_eq!(policy_of_object("bindery-policy-a-warn-bindings-enforce"), Some("a-warn-bindings"));
 }
 
 /// An administrator's text must not become code.
@@ -126,6 +150,8 @@ fn texts_of_the_policy_stay_literals() {
         "whoMayBind": {"message": text, "allowSecrets": [text]},
         "allowedServices": {"message": text, "limits": [{"namespaces": [text], "exceptNamespaces": [text],
             "allowClasses": [text], "forbidPlans": [text], "access": [text]}]},
+        "noPlainText": {"message": text, "configMaps": true, "allowVariables": [text]},
+        "maxAge": {"message": text, "days": 1},
         "conditions": {"checks": [{"name": "a", "expression": "true", "message": text}]},
     }});
     for it in compiled(spec, &[]) {

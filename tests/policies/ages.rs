@@ -191,5 +191,14 @@ async fn the_audit_finds_old_credentials_and_config_maps() {
     until("the types are checked", async || checked().await.is_some_and(|it| !it.contains("not checked")))
         .await;
     assert_eq!(checked().await.as_deref(), Some("the API server checked the types of all expressions"));
+    rules["conditions"] = json!({"checks": [
+        {"name": "few", "expression": "object.spec.replica < 9", "message": "Ask for fewer"}]});
+    audited.change(&name, &json!({"spec": {"rules": rules}})).await;
+    until("the API server's warning is shown", async || {
+        checked()
+            .await
+            .is_some_and(|it| it.contains("-conditions, ") && it.contains("undefined field 'replica'"))
+    })
+    .await;
     audited.end().await;
 }

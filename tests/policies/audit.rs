@@ -73,6 +73,12 @@ impl Audited {
         policies.create(&PostParams::default(), policy).await.unwrap();
     }
 
+    /// Changes a policy.
+    pub(crate) async fn change(&self, name: &str, changes: &Value) {
+        let policies: Api<CredentialPolicy> = Api::all(self.place.client.clone());
+        policies.patch(name, &PatchParams::default(), &Patch::Merge(changes)).await.unwrap();
+    }
+
     pub(crate) fn start(&mut self) {
         let (client, metrics) = (self.place.client.clone(), self.metrics.clone());
         self.controller = tokio::spawn(enforcement::run(client, Vec::new(), metrics, self.stop.clone()));

@@ -38,7 +38,7 @@ pub(super) fn variables(spec: &CredentialPolicySpec) -> Vec<Variable> {
             "isUsed",
             format!(
                 "variables.binding in variables.annotated || variables.secrets.exists(n, n != '' && \
-                 n in [variables.binding, variables.binding + {suffix}, variables.secretName])"
+                 (n == variables.binding || n == variables.binding + {suffix} || n == variables.secretName))"
             ),
         ),
         // The newest credentials come last, and a rotation makes them younger than all others.

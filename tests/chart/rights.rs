@@ -244,13 +244,18 @@ fn only_the_enforcement_writes_admission_policies_and_it_is_off_by_default() {
         assert_eq!(rights(&on, "bindery-enforcement", &[kind]), verbs.into());
     }
     // The audit reads pods and workloads, and nothing that contains credentials by design.
-    for read in ["pods", "deployments", "replicasets", "cronjobs", "namespaces", "credentialpolicies"] {
+    for read in
+        ["pods", "deployments", "replicasets", "cronjobs", "configmaps", "namespaces", "credentialpolicies"]
+    {
         let verbs = ["list", "watch"].map(|verb| format!("{verb} {read}"));
         assert_eq!(rights(&on, "bindery-enforcement", &[read]), verbs.into());
     }
-    for never in ["secrets", "configmaps", "serviceaccounts"] {
+    for never in ["secrets", "serviceaccounts"] {
         assert_eq!(rights(&on, "bindery-enforcement", &[never]), BTreeSet::new());
     }
+    // The API server demands get for the parameters of policies.
+    let verbs = ["get", "list", "watch"].map(|verb| format!("{verb} servicebindings"));
+    assert_eq!(rights(&on, "bindery-enforcement", &["servicebindings"]), verbs.into());
     for report in ["policyreports", "reports"] {
         let verbs = ["create", "delete", "list", "patch"].map(|verb| format!("{verb} {report}"));
         assert_eq!(rights(&on, "bindery-enforcement", &[report]), verbs.into());

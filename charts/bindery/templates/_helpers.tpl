@@ -85,6 +85,9 @@ securityContext:
 env:
   - {name: BINDERY_NAME, value: {{ include "bindery.name" . }}}
   - {name: BINDERY_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  # The allocator gives memory back at once, also memory that a burst took in small pieces.
+  - {name: MIMALLOC_PURGE_DELAY, value: "0"}
+  - {name: MIMALLOC_GENERIC_COLLECT, value: "200"}
   {{- with .Values.telemetry.otlpEndpoint }}
   - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
   {{- end }}

@@ -13,6 +13,8 @@ pub(super) struct Detector {
     pub(super) what: &'static str,
     /// Any of these patterns matches the text.
     pub(super) patterns: &'static [&'static str],
+    /// A text that matches contains one of these. The API server looks for them first, which is much faster than a pattern.
+    pub(super) hints: &'static [&'static str],
 }
 
 /// Kinds of credentials in any text. Each kind is a validation of its own for the API server, which limits what one may
@@ -34,6 +36,7 @@ pub(super) const IN_TEXT: [Detector; 5] = [
             // HashiCorp Vault
             "(^|[^A-Za-z0-9])hv[sbr][.][A-Za-z0-9_-]{24,}",
         ],
+        hints: &["AKIA", "ASIA", "LTAI", "AIza", "AccountKey=", "_v1_", "hvs.", "hvb.", "hvr."],
     },
     Detector {
         what: "a token of a code host, package registry or service",
@@ -53,6 +56,7 @@ pub(super) const IN_TEXT: [Detector; 5] = [
             "(^|[^A-Za-z0-9])[rs]k_live_[A-Za-z0-9]{20,}",
             "SG[.][A-Za-z0-9_-]{22}[.][A-Za-z0-9_-]{43}",
         ],
+        hints: &["gh", "github_pat_", "gl", "npm_", "pypi-", "xox", "hooks.slack.com/", "k_live_", "SG."],
     },
     Detector {
         what: "a bearer token or the password of an Authorization header",
@@ -61,10 +65,12 @@ pub(super) const IN_TEXT: [Detector; 5] = [
             "eyJ[A-Za-z0-9_-]{10,}[.]eyJ[A-Za-z0-9_-]{10,}[.][A-Za-z0-9_-]{10,}",
             "(^|[Aa]uthorization[\"']?[:=] ?[\"']?)([Bb]asic|[Bb]earer) +[A-Za-z0-9+/=._~-]{8,}",
         ],
+        hints: &["eyJ", "asic ", "earer "],
     },
     Detector {
         what: "a private key",
         patterns: &["-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----", "AGE-SECRET-KEY-1[A-Z0-9]{58}"],
+        hints: &["PRIVATE KEY", "AGE-SECRET-KEY-1"],
     },
     Detector {
         what: "a password in a URL or an assignment",
@@ -72,6 +78,7 @@ pub(super) const IN_TEXT: [Detector; 5] = [
             "[A-Za-z][A-Za-z0-9+.-]*://[^/?#@: \t\r\n\"']*:(%[0-9A-Fa-f]{2}|[^/?#@$<{%* \t\r\n\"'])[^/?#@ \t\r\n\"']*@",
             "([Pp]ass(word|wd|phrase)|PASS(WORD|WD|PHRASE))=[\"']?[^$<{%*/ \t\r\n\"';&,][^$<{% \t\r\n\"';&,]{5,}",
         ],
+        hints: &["://", "assword=", "asswd=", "assphrase=", "ASSWORD=", "ASSWD=", "ASSPHRASE="],
     },
 ];
 

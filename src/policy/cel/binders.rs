@@ -7,10 +7,10 @@ use super::{
     super::{
         access::{GROUP, RESOURCE, VERB},
         binders::{MOST_BINDINGS, SECRET, refusal, too_many, ways},
-        path::{Step, steps},
+        path::steps,
         ways::Root,
     },
-    text::{fields, is_among, literal},
+    text::{collected, is_among, literal},
     validation, variable,
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicySpec, contract};
@@ -74,14 +74,4 @@ pub(super) fn validations(is_off: &str, message: &str) -> Vec<Validation> {
         all.push(validation(message.to_owned(), expression, Some(text)));
     }
     all
-}
-
-/// The text at a path, or nested lists of the texts, and how deep they are nested.
-fn collected(value: &str, path: &[Step<'_>], depth: usize) -> (String, usize) {
-    let (fields, of_items) = fields(path);
-    let found = format!("{value}{fields}");
-    let Some(of_items) = of_items else { return (format!("{found}.orValue('')"), 0) };
-    let inner = format!("v{depth}");
-    let (rest, nesting) = collected(&inner, of_items, depth + 1);
-    (format!("{found}.orValue([]).map({inner}, {rest})"), nesting + 1)
 }

@@ -5,13 +5,17 @@ use k8s_openapi::api::admissionregistration::v1::{Validation, Variable};
 use super::{
     super::{
         credentials::{BY_NAME, Detector, IN_TEXT, NamedDetector},
-        path::steps,
+        path::{Step, steps},
         ways::{API_AUDIENCES, NOT_SEARCHED, Root, SECRETS_DRIVERS, Test, WAYS, Way},
     },
-    text::{all, any, exists, is_among, list, literal, matches},
+    text::{all, any, collected, exists, is_among, list, literal, matches},
     validation, variable,
 };
 use crate::apis::bindery::credential_policy::{CredentialPolicySpec, RuleName};
+
+/// The names of the variables with all text.
+const TEXT_OF_CONTAINERS: &str = "textOfContainers";
+const TEXT_OF_TEMPLATE: &str = "textOfTemplate";
 
 /// A part of a rule that is evaluated by itself.
 struct Offence {
@@ -30,7 +34,37 @@ pub(super) fn validations(
     is_off: &str,
     message: &str,
 ) -> (Vec<Variable>, Vec<Validation>) {
-    held(offences(rule, spec), is_off, message)
+    let (variables, validations) = held(offences(rule, spec), is_off, message);
+    let texts = if rule == RuleName::NoPlainText { texts() } else { Vec::new() };
+    (texts.into_iter().chain(variables).collect(), validations)
+}
+
+/// The variables with all text of the containers and of the annotations. What none of it contains is not looked for in each.
+fn texts() -> Vec<Variable> {
+    let ways = WAYS.iter().filter(|way| way.rule == RuleName::NoPlainText && way.root == Root::Container);
+    let of_way = |way: &Way| {
+        let mut path = steps(way.path);
+        if way.test == Test::Variable {
+            path.push(Step::Field("value"));
+        }
+        let (texts, nesting) = collected("c", &path, 0);
+        format!("variables.containers.map(c, {texts}){}", ".flatten()".repeat(nesting))
+    };
+    let of_containers = ways.map(of_way).collect::<Vec<_>>().join(" + ");
+    vec![
+        variable(TEXT_OF_CONTAINERS, format!("({of_containers}).join(' ')")),
+        variable(TEXT_OF_TEMPLATE, "variables.annotations.map(k, variables.annotations[k]).join(' ')"),
+    ]
+}
+
+/// Whether the text in a variable contains what every credential of this kind contains.
+fn hints(sought: Sought, text: &str) -> String {
+    match sought {
+        Sought::InText(detector) => {
+            any(detector.hints.iter().map(|hint| format!("{text}.contains({})", literal(hint))))
+        }
+        Sought::ByName(_) | Sought::Nothing => "true".to_owned(),
+    }
 }
 
 /// The same for the entries of a ConfigMap.
@@ -43,11 +77,16 @@ pub(super) fn in_config_maps(
         let offends = test(Test::Variable, "e", sought, spec);
         Offence {
             variable: format!("entries_{index}"),
-            expression: format!("variables.searched.filter(e, {offends}).map(e, e.name)"),
+            expression: format!(
+                "{} ? variables.searched.filter(e, {offends}).map(e, e.name) : []",
+                hints(sought, "variables.textOfEntries")
+            ),
             what: what(sought, &[]),
         }
     });
-    held(of_entries.collect(), is_off, message)
+    let text = variable("textOfEntries", "variables.searched.map(e, e.value).join(' ')");
+    let (variables, validations) = held(of_entries.collect(), is_off, message);
+    (std::iter::once(text).chain(variables).collect(), validations)
 }
 
 fn held(offences: Vec<Offence>, is_off: &str, message: &str) -> (Vec<Variable>, Vec<Validation>) {
@@ -118,14 +157,24 @@ fn offence(
         Root::Container | Root::Volume => {
             let items = if root == Root::Container { "containers" } else { "volumes" };
             let offends = any(ways.iter().map(|way| of_way(way, "c")));
-            (items, format!("variables.{items}.filter(c, {offends}).map(c, string(c.name))"))
+            let found = format!("variables.{items}.filter(c, {offends}).map(c, string(c.name))");
+            (items, guarded(sought, TEXT_OF_CONTAINERS, &found))
         }
         Root::Template => {
             let offends = any(ways.iter().map(|way| of_way(way, "variables.template")));
-            ("template", format!("!variables.isDebug && {offends} ? ['the pod'] : []"))
+            let found = format!("!variables.isDebug && {offends} ? ['the pod'] : []");
+            ("template", guarded(sought, TEXT_OF_TEMPLATE, &found))
         }
     };
     Offence { variable: format!("{}_{name}_{index}", rule.name()), expression, what: what(sought, ways) }
+}
+
+/// The offenders, which are looked for only if the text of all contains a hint.
+fn guarded(sought: Sought, text: &str, found: &str) -> String {
+    match sought {
+        Sought::InText(_) => format!("{} ? ({found}) : []", hints(sought, &format!("variables.{text}"))),
+        Sought::ByName(_) | Sought::Nothing => found.to_owned(),
+    }
 }
 
 /// What the offenders have, for messages.
@@ -183,7 +232,9 @@ fn test(test: Test, value: &str, sought: Sought, spec: &CredentialPolicySpec) ->
 
 fn has(text: &str, sought: Sought) -> String {
     match sought {
-        Sought::InText(detector) => matches(text, detector.patterns),
+        Sought::InText(detector) => {
+            format!("[{text}].exists(t, {} && {})", hints(sought, "t"), matches("t", detector.patterns))
+        }
         Sought::ByName(_) | Sought::Nothing => "false".to_owned(),
     }
 }

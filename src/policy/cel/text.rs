@@ -67,6 +67,21 @@ pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> Stri
     }
 }
 
+/// The text at a path, or nested lists of the texts, and how deep they are nested.
+pub(super) fn collected(value: &str, path: &[Step<'_>], depth: usize) -> (String, usize) {
+    let (fields, of_items) = fields(path);
+    let found = format!("{value}{fields}");
+    let inner = format!("v{depth}");
+    match of_items {
+        Some(of_items) => {
+            let (rest, nesting) = collected(&inner, of_items, depth + 1);
+            (format!("{found}.orValue([]).map({inner}, {rest})"), nesting + 1)
+        }
+        None if fields.is_empty() => (found, 0),
+        None => (format!("{found}.orValue('')"), 0),
+    }
+}
+
 /// Whether the annotation named by the variable `key` binds a pod.
 pub(super) fn binds(key: &str) -> String {
     format!("({key} == {} || {key}.startsWith({}))", literal(pod::BIND), literal(pod::BIND_CONTAINER))
@@ -83,6 +98,17 @@ mod tests {
         assert_eq!(names(&[]), "false");
         assert_eq!(names(&["a", "b"]), "x in ['a', 'b']");
         assert_eq!(names(&["a", "b*", "*"]), "(x in ['a'] || x.startsWith('b') || x.startsWith(''))");
+    }
+
+    #[test]
+    fn texts_at_a_path_become_nested_lists() {
+        let of = |path| collected("c", &steps(path), 0);
+        assert_eq!(of("a.b"), ("c.?a.?b.orValue('')".to_owned(), 0));
+        assert_eq!(of("a[]"), ("c.?a.orValue([]).map(v0, v0)".to_owned(), 1));
+        assert_eq!(
+            of("a[].b[].c"),
+            ("c.?a.orValue([]).map(v0, v0.?b.orValue([]).map(v1, v1.?c.orValue('')))".to_owned(), 2)
+        );
     }
 
     #[test]

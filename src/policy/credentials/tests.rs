@@ -118,3 +118,27 @@ proptest! {
         let _ = (kinds(&value), by_name(&name, &value).count());
     }
 }
+
+/// Texts that match a pattern.
+fn matching(pattern: &str) -> impl Strategy<Value = String> {
+    // The generator knows no anchors; the alternatives to them remain.
+    let pattern = pattern.replace("(^|", "(").replace("($|", "(");
+    proptest::string::string_regex(&pattern).unwrap()
+}
+
+fn sample() -> impl Strategy<Value = (&'static Detector, String)> {
+    let each = IN_TEXT.iter().flat_map(|detector| {
+        detector
+            .patterns
+            .iter()
+            .map(move |pattern| matching(pattern).prop_map(move |text| (detector, text)).boxed())
+    });
+    proptest::strategy::Union::new(each.collect::<Vec<_>>())
+}
+
+proptest! {
+    #[test]
+    fn every_credential_contains_a_hint((detector, text) in sample()) {
+        prop_assert!(detector.hints.iter().any(|hint| text.contains(hint)), "{text}");
+    }
+}

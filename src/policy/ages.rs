@@ -6,14 +6,9 @@ use serde_json::Value;
 
 use super::{
     binders::{annotated, secrets},
-    judge::{Finding, Policies, Verdict},
-    namespace::Namespace,
     subject::Subject,
 };
-use crate::{
-    apis::bindery::credential_policy::{MaxAge, RuleName},
-    contract,
-};
+use crate::{apis::bindery::credential_policy::MaxAge, contract};
 
 /// The bindings whose credentials have a known age.
 #[derive(Clone, Debug, Default)]
@@ -29,53 +24,6 @@ struct Binding {
     written: Timestamp,
 }
 
-impl Policies {
-    /// The same policies, with the ages of credentials that are known.
-    #[must_use]
-    pub fn with_ages(mut self, ages: Ages) -> Self {
-        self.ages = ages;
-        self
-    }
-
-    /// The bindings of the pod whose credentials are too old.
-    pub(super) fn aged(&self, settings: &MaxAge, subject: &Subject<'_>, now: Timestamp) -> Vec<Finding> {
-        let old = self.ages.too_old(settings, subject, now).into_iter();
-        let finding = |binding: &str| Finding {
-            rule: RuleName::MaxAge,
-            place: "spec".to_owned(),
-            what: refusal(binding, settings.days),
-        };
-        old.map(finding).collect()
-    }
-
-    /// What the policies say about the age of a binding's credentials.
-    #[must_use]
-    pub fn judge_age(&self, binding: &Value, namespace: &Namespace, now: Timestamp) -> Vec<Verdict> {
-        let name = binding.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let subject = Subject { name, namespace, template: &Value::Null, only_ephemeral: false };
-        let mut verdicts = Vec::new();
-        for policy in self.all.iter().filter(|policy| policy.reach.holds_in(namespace, &self.excluded)) {
-            let Some(settings) = &policy.spec.rules.max_age else { continue };
-            let Some(named) = policy.spec.named_rules().find(|named| named.0 == RuleName::MaxAge) else {
-                continue;
-            };
-            if end_of(binding, settings).is_some_and(|end| end < now) {
-                let (rule, place) = (RuleName::MaxAge, "status.revisions".to_owned());
-                let finding = Finding { rule, place, what: refusal(name, settings.days) };
-                verdicts.extend(self.verdicts(policy, named, &subject, vec![finding], now));
-            }
-        }
-        verdicts
-    }
-
-    /// When the credentials of a binding become too old for a policy.
-    #[must_use]
-    pub fn next_age(&self, binding: &Value, now: Timestamp) -> Option<Timestamp> {
-        let rules = self.all.iter().filter_map(|policy| policy.spec.rules.max_age.as_ref());
-        rules.filter_map(|rule| end_of(binding, rule)).filter(|end| *end > now).min()
-    }
-}
-
 impl Ages {
     /// The bindings among these objects that have credentials. Objects of other kinds are ignored.
     #[must_use]
@@ -84,7 +32,7 @@ impl Ages {
     }
 
     /// The bindings of the pod whose credentials are too old.
-    fn too_old(&self, rule: &MaxAge, subject: &Subject<'_>, now: Timestamp) -> Vec<&str> {
+    pub(super) fn too_old(&self, rule: &MaxAge, subject: &Subject<'_>, now: Timestamp) -> Vec<&str> {
         let of_namespace = self.0.iter().filter(|binding| binding.namespace == subject.namespace.name());
         let old: Vec<_> = of_namespace.filter(|binding| end(binding.written, rule) < now).collect();
         if old.is_empty() {
@@ -135,7 +83,7 @@ fn end(written: Timestamp, rule: &MaxAge) -> Timestamp {
 }
 
 /// When the credentials of a `ServiceBinding` become too old.
-fn end_of(binding: &Value, rule: &MaxAge) -> Option<Timestamp> {
+pub(super) fn end_of(binding: &Value, rule: &MaxAge) -> Option<Timestamp> {
     Some(end(written(binding)?, rule))
 }
 

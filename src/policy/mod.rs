@@ -5,6 +5,7 @@
 
 mod access;
 mod ages;
+mod aging;
 mod allowed;
 mod binders;
 pub mod cel;

@@ -1,11 +1,15 @@
 //! The rule about the age of credentials.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bindery::{
     apis::bindery::credential_policy::{Mode, RuleName},
     policy::{Ages, Namespace, Policies, Subject},
 };
+use bindery_test_support::cluster;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -19,6 +23,9 @@ use crate::{
 };
 
 const RULE: RuleName = RuleName::MaxAge;
+
+/// The controller-manager checks the types of the policies of all tests one after the other.
+const TYPE_CHECK: Duration = Duration::from_mins(8);
 
 fn rules() -> Value {
     json!({"maxAge": {"days": 30}})
@@ -188,17 +195,16 @@ async fn the_audit_finds_old_credentials_and_config_maps() {
         let status = audited.status(&name).await;
         status.conditions.iter().find(|it| it.type_ == "TypesChecked").map(|it| it.message.clone())
     };
-    until("the types are checked", async || checked().await.is_some_and(|it| !it.contains("not checked")))
-        .await;
+    let is_checked = async || checked().await.is_some_and(|it| !it.contains("not checked"));
+    cluster::until(TYPE_CHECK, "the types are checked", is_checked).await;
     assert_eq!(checked().await.as_deref(), Some("the API server checked the types of all expressions"));
     rules["conditions"] = json!({"checks": [
         {"name": "few", "expression": "object.spec.replica < 9", "message": "Ask for fewer"}]});
     audited.change(&name, &json!({"spec": {"rules": rules}})).await;
-    until("the API server's warning is shown", async || {
-        checked()
-            .await
-            .is_some_and(|it| it.contains("-conditions, ") && it.contains("undefined field 'replica'"))
-    })
-    .await;
+    let is_warned = async || {
+        let message = checked().await.unwrap_or_default();
+        message.contains("-conditions, ") && message.contains("undefined field 'replica'")
+    };
+    cluster::until(TYPE_CHECK, "the API server's warning is shown", is_warned).await;
     audited.end().await;
 }

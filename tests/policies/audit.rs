@@ -197,16 +197,13 @@ async fn what_exists_is_audited_and_reported() {
     let line = format!(r#"bindery_policy_violations{{policy="{name}",rule="filesOnly",mode="Enforce"}} 3"#);
     assert!(metrics.contains(&line), "{metrics}");
 
-    let is_checked = async || {
-        let status = audited.status(name).await;
-        status.conditions.iter().any(|it| it.type_ == "TypesChecked" && it.status != "Unknown")
-    };
-    until("the types are checked", is_checked).await;
-
     // Nothing changes, so nothing is written: a pod that violates nothing comes, and another policy.
     let versions = async || {
         let report = audited.report(0, name).get("bindery").await.unwrap().resource_version();
-        (report, policies.get(name).await.unwrap().resource_version())
+        let mut status = audited.status(name).await;
+        // The API server checks types in its own time.
+        status.conditions.retain(|it| it.type_ != "TypesChecked");
+        (report, serde_json::to_value(status).unwrap())
     };
     let before = versions().await;
     let mut fine = named("fine", bad());

@@ -144,7 +144,7 @@ impl Target {
         }
     }
 
-    /// The kind and the selection of the parameters, of which each is evaluated by itself.
+    /// The kind and the selection of the parameters. The API server evaluates the policy once for each.
     pub(super) fn parameters(self) -> Option<(ParamKind, ParamRef)> {
         (self == Self::Ages).then(|| (ages::kind(), ages::all()))
     }

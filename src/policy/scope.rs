@@ -73,7 +73,7 @@ impl Reach {
 
     /// Whether the policy is for all pods of its namespaces, so that it can say something about objects that are no pods.
     pub(super) fn is_for_all_pods(&self) -> bool {
-        self.scope.service_accounts.is_empty() && self.scope.images.is_empty()
+        self.scope.is_for_all_pods()
     }
 
     /// Whether the policy says anything about pods of this service account.

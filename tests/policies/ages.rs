@@ -1,9 +1,6 @@
 //! The rule about the age of credentials.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bindery::{
     apis::bindery::credential_policy::{Mode, RuleName},
@@ -14,7 +11,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    audit::Audited,
+    audit::{Audited, TYPE_CHECK},
     cluster::{Answer, Place, until},
     engines::by_command_beside,
     objects::{exception, policy, policy_of},
@@ -23,9 +20,6 @@ use crate::{
 };
 
 const RULE: RuleName = RuleName::MaxAge;
-
-/// The controller-manager checks the types of the policies of all tests one after the other.
-const TYPE_CHECK: Duration = Duration::from_mins(8);
 
 fn rules() -> Value {
     json!({"maxAge": {"days": 30}})
@@ -191,18 +185,12 @@ async fn the_audit_finds_old_credentials_and_config_maps() {
         audited.results(0, &name).await.is_some_and(|results| results[0] == wanted[0] && results.len() == 2)
     })
     .await;
-    let checked = async || {
-        let status = audited.status(&name).await;
-        status.conditions.iter().find(|it| it.type_ == "TypesChecked").map(|it| it.message.clone())
-    };
-    let is_checked = async || checked().await.is_some_and(|it| !it.contains("not checked"));
-    cluster::until(TYPE_CHECK, "the types are checked", is_checked).await;
-    assert_eq!(checked().await.as_deref(), Some("the API server checked the types of all expressions"));
+    assert_eq!(audited.types_checked(&name).await, "the API server checked the types of all expressions");
     rules["conditions"] = json!({"checks": [
         {"name": "few", "expression": "object.spec.replica < 9", "message": "Ask for fewer"}]});
     audited.change(&name, &json!({"spec": {"rules": rules}})).await;
     let is_warned = async || {
-        let message = checked().await.unwrap_or_default();
+        let message = audited.types_checked(&name).await;
         message.contains("-conditions, ") && message.contains("undefined field 'replica'")
     };
     cluster::until(TYPE_CHECK, "the API server's warning is shown", is_warned).await;

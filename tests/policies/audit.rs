@@ -1,6 +1,6 @@
 //! The audit of what exists, and `bindery policies`, on a real API server.
 
-use std::{process::Stdio, sync::Arc};
+use std::{process::Stdio, sync::Arc, time::Duration};
 
 use bindery::{
     apis::bindery::{
@@ -11,6 +11,7 @@ use bindery::{
     policy,
     telemetry::Metrics,
 };
+use bindery_test_support::cluster;
 use k8s_openapi::{
     api::{core::v1::Namespace, events::v1::Event},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -31,6 +32,9 @@ use crate::{
     report_kinds::{REPORTS, definition, resource},
     table::workload,
 };
+
+/// The controller-manager checks the types of the policies of all tests one after the other.
+pub(crate) const TYPE_CHECK: Duration = Duration::from_mins(8);
 
 /// A controller with what it writes.
 pub(crate) struct Audited {
@@ -106,6 +110,16 @@ impl Audited {
     pub(crate) async fn status(&self, policy: &str) -> CredentialPolicyStatus {
         let policies: Api<CredentialPolicy> = Api::all(self.place.client.clone());
         policies.get(policy).await.unwrap().status.unwrap_or_default()
+    }
+
+    /// Waits until the API server has checked the types of a policy, and returns the message about that.
+    pub(crate) async fn types_checked(&self, policy: &str) -> String {
+        let known = async || {
+            let conditions = self.status(policy).await.conditions;
+            conditions.into_iter().find(|it| it.type_ == "TypesChecked" && it.status != "Unknown")
+        };
+        cluster::until(TYPE_CHECK, "the types are checked", async || known().await.is_some()).await;
+        known().await.unwrap().message
     }
 
     pub(crate) async fn create(&self, namespace: &str, object: &Value) {
@@ -197,13 +211,12 @@ async fn what_exists_is_audited_and_reported() {
     let line = format!(r#"bindery_policy_violations{{policy="{name}",rule="filesOnly",mode="Enforce"}} 3"#);
     assert!(metrics.contains(&line), "{metrics}");
 
+    audited.types_checked(name).await;
+
     // Nothing changes, so nothing is written: a pod that violates nothing comes, and another policy.
     let versions = async || {
         let report = audited.report(0, name).get("bindery").await.unwrap().resource_version();
-        let mut status = audited.status(name).await;
-        // The API server checks types in its own time.
-        status.conditions.retain(|it| it.type_ != "TypesChecked");
-        (report, serde_json::to_value(status).unwrap())
+        (report, policies.get(name).await.unwrap().resource_version())
     };
     let before = versions().await;
     let mut fine = named("fine", bad());

@@ -1,18 +1,14 @@
 //! Credentials in ConfigMaps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bindery::{
-    apis::bindery::credential_policy::{Mode, RuleName},
-    policy::{Author, Change, Namespace, Policies},
-};
-use k8s_openapi::jiff::Timestamp;
+use bindery::apis::bindery::credential_policy::{Mode, RuleName};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Answer, Place, until},
-    engines::by_command_with,
-    objects::{policy, policy_of},
+    engines::{by_command_with, change_by_function},
+    objects::policy_of,
 };
 
 const RULE: RuleName = RuleName::NoPlainText;
@@ -42,12 +38,7 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
 }
 
 fn by_function(before: Option<&Value>, after: &Value, scope: &Value) -> BTreeSet<RuleName> {
-    let policies = [policy("p", json!({"rules": rules(), "scope": scope}))];
-    let policies = Policies::new(&policies, Vec::new(), Vec::new()).unwrap();
-    let namespace = Namespace::new("shop", BTreeMap::new(), BTreeMap::new());
-    let change =
-        Change { namespace: Some(&namespace), before, after: Some(after), author: Author::default() };
-    policies.judge_change(&change, Timestamp::now()).into_iter().map(|it| it.finding.rule).collect()
+    change_by_function(json!({"rules": rules(), "scope": scope}), "shop", before, after)
 }
 
 fn expected(is_violated: bool) -> BTreeSet<RuleName> {

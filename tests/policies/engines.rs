@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bindery::{
     apis::bindery::credential_policy::{Mode, RuleName},
     cli::check::{self, CheckArgs},
-    policy::{Namespace, Policies, Subject},
+    policy::{Author, Change, Namespace, Policies, Subject},
 };
 use clap::Parser;
 use k8s_openapi::jiff::Timestamp;
@@ -23,6 +23,20 @@ fn by_function(pod: &Value) -> BTreeSet<RuleName> {
     let namespace = Namespace::new("shop", BTreeMap::new(), BTreeMap::new());
     let subject = Subject { name: "web", namespace: &namespace, template: pod, only_ephemeral: false };
     policies.judge(&subject, Timestamp::now()).into_iter().map(|verdict| verdict.finding.rule).collect()
+}
+
+/// The rules of a policy that a change of an object violates by the pure function.
+pub(crate) fn change_by_function(
+    spec: Value,
+    namespace: &str,
+    before: Option<&Value>,
+    after: &Value,
+) -> BTreeSet<RuleName> {
+    let policies = Policies::new(&[policy("p", spec)], Vec::new(), Vec::new()).unwrap();
+    let namespace = Namespace::new(namespace, BTreeMap::new(), BTreeMap::new());
+    let change =
+        Change { namespace: Some(&namespace), before, after: Some(after), author: Author::default() };
+    policies.judge_change(&change, Timestamp::now()).into_iter().map(|it| it.finding.rule).collect()
 }
 
 #[derive(Parser)]

@@ -1,17 +1,12 @@
 //! The rule about classes, plans and access levels, and conditions of an administrator's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use bindery::{
-    apis::{
-        bindery::credential_policy::{Mode, RuleName},
-        servicecatalog,
-    },
-    policy::{Author, Change, Namespace, Policies},
+use bindery::apis::{
+    bindery::credential_policy::{Mode, RuleName},
+    servicecatalog,
 };
-use k8s_openapi::{
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, jiff::Timestamp,
-};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -20,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{Answer, Place, until},
-    engines::{by_command_beside, by_command_with},
-    objects::{policy, policy_of},
+    engines::{by_command_beside, by_command_with, change_by_function},
+    objects::policy_of,
 };
 
 const RULE: RuleName = RuleName::AllowedServices;
@@ -86,11 +81,7 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
 }
 
 fn by_function(namespace: &str, before: Option<&Value>, after: &Value) -> BTreeSet<RuleName> {
-    let policies = Policies::new(&[policy("p", json!({"rules": rules()}))], Vec::new(), Vec::new()).unwrap();
-    let namespace = Namespace::new(namespace, BTreeMap::new(), BTreeMap::new());
-    let change =
-        Change { namespace: Some(&namespace), before, after: Some(after), author: Author::default() };
-    policies.judge_change(&change, Timestamp::now()).into_iter().map(|it| it.finding.rule).collect()
+    change_by_function(json!({"rules": rules()}), namespace, before, after)
 }
 
 fn expected(is_violated: bool) -> BTreeSet<RuleName> {

@@ -231,6 +231,14 @@ impl RuleName {
     }
 }
 
+impl Scope {
+    /// Whether it contains all pods of its namespaces, so that a rule can say something about objects that are no pods.
+    #[must_use]
+    pub fn is_for_all_pods(&self) -> bool {
+        self.service_accounts.is_empty() && self.images.is_empty()
+    }
+}
+
 impl CredentialPolicySpec {
     /// The rules that the policy names, with their modes and the administrator's messages.
     pub fn named_rules(&self) -> impl Iterator<Item = (RuleName, Mode, Option<&str>)> {

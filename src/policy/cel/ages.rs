@@ -2,8 +2,10 @@
 //! namespace, which is the parameter. Without bindings, or if the kind does not exist, every pod is admitted: a lost custom
 //! resource definition must not stop the cluster.
 
-use k8s_openapi::api::admissionregistration::v1::{ParamKind, ParamRef, Validation, Variable};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::{
+    api::admissionregistration::v1::{ParamKind, ParamRef, Validation, Variable},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 
 use super::{
     super::{access::GROUP, ages::refusal},

@@ -10,7 +10,7 @@ use super::{
         path::steps,
         ways::Root,
     },
-    text::{collected, is_among, literal},
+    text::{all_texts, is_among, literal},
     validation, variable,
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicySpec, contract};
@@ -18,9 +18,8 @@ use crate::{apis::bindery::credential_policy::CredentialPolicySpec, contract};
 /// What the annotation of the pod, or of its Namespace, binds, and the Secrets to which the pod refers.
 pub(super) fn names() -> Vec<Variable> {
     let referred = ways().map(|way| {
-        let (value, nesting) = collected("c", &steps(way.path), 0);
         let items = if way.root == Root::Container { "containers" } else { "volumes" };
-        format!("variables.{items}.map(c, {value}){}", ".flatten()".repeat(nesting))
+        all_texts(&format!("variables.{items}"), &steps(way.path))
     });
     let referred = referred.collect::<Vec<_>>().join(" + ");
     let (prefix, length) = (literal(SECRET), SECRET.len());

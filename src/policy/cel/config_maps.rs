@@ -1,14 +1,11 @@
 //! Credentials in ConfigMaps, in CEL.
 
-use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, NamedRuleWithOperations, Validation, Variable,
-};
+use k8s_openapi::api::admissionregistration::v1::{MatchCondition, NamedRuleWithOperations, Variable};
 
 use super::{
     super::config_maps::{LONGEST_ENTRY, MOST_TEXT},
-    condition, offences, rule, variable,
+    condition, rule, variable,
 };
-use crate::apis::bindery::credential_policy::CredentialPolicySpec;
 
 pub(super) fn resources() -> Vec<NamedRuleWithOperations> {
     vec![rule(&["CREATE", "UPDATE"], "", "v1", &["configmaps"])]
@@ -42,13 +39,4 @@ pub(super) fn variables() -> Vec<Variable> {
             format!("variables.entries.map(e, e.value.size()).sum() <= {MOST_TEXT} ? variables.entries : []"),
         ),
     ]
-}
-
-/// One validation for each kind of credential.
-pub(super) fn validations(
-    spec: &CredentialPolicySpec,
-    is_off: &str,
-    message: &str,
-) -> (Vec<Variable>, Vec<Validation>) {
-    offences::in_config_maps(spec, is_off, message)
 }

@@ -8,7 +8,7 @@ use super::{
         path::{Step, steps},
         ways::{API_AUDIENCES, NOT_SEARCHED, Root, SECRETS_DRIVERS, Test, WAYS, Way},
     },
-    text::{all, any, collected, exists, is_among, list, literal, matches},
+    text::{all, all_texts, any, exists, is_among, list, literal, matches},
     validation, variable,
 };
 use crate::apis::bindery::credential_policy::{CredentialPolicySpec, RuleName};
@@ -16,6 +16,7 @@ use crate::apis::bindery::credential_policy::{CredentialPolicySpec, RuleName};
 /// The names of the variables with all text.
 const TEXT_OF_CONTAINERS: &str = "textOfContainers";
 const TEXT_OF_TEMPLATE: &str = "textOfTemplate";
+const TEXT_OF_ENTRIES: &str = "textOfEntries";
 
 /// A part of a rule that is evaluated by itself.
 struct Offence {
@@ -47,8 +48,7 @@ fn texts() -> Vec<Variable> {
         if way.test == Test::Variable {
             path.push(Step::Field("value"));
         }
-        let (texts, nesting) = collected("c", &path, 0);
-        format!("variables.containers.map(c, {texts}){}", ".flatten()".repeat(nesting))
+        all_texts("variables.containers", &path)
     };
     let of_containers = ways.map(of_way).collect::<Vec<_>>().join(" + ");
     vec![
@@ -57,14 +57,9 @@ fn texts() -> Vec<Variable> {
     ]
 }
 
-/// Whether the text in a variable contains what every credential of this kind contains.
-fn hints(sought: Sought, text: &str) -> String {
-    match sought {
-        Sought::InText(detector) => {
-            any(detector.hints.iter().map(|hint| format!("{text}.contains({})", literal(hint))))
-        }
-        Sought::ByName(_) | Sought::Nothing => "true".to_owned(),
-    }
+/// Whether the text contains what every credential of this kind contains.
+fn hints(detector: &Detector, text: &str) -> String {
+    any(detector.hints.iter().map(|hint| format!("{text}.contains({})", literal(hint))))
 }
 
 /// The same for the entries of a ConfigMap.
@@ -75,16 +70,14 @@ pub(super) fn in_config_maps(
 ) -> (Vec<Variable>, Vec<Validation>) {
     let of_entries = sought(RuleName::NoPlainText).into_iter().enumerate().map(|(index, sought)| {
         let offends = test(Test::Variable, "e", sought, spec);
+        let found = format!("variables.searched.filter(e, {offends}).map(e, e.name)");
         Offence {
             variable: format!("entries_{index}"),
-            expression: format!(
-                "{} ? variables.searched.filter(e, {offends}).map(e, e.name) : []",
-                hints(sought, "variables.textOfEntries")
-            ),
+            expression: guarded(sought, TEXT_OF_ENTRIES, &found),
             what: what(sought, &[]),
         }
     });
-    let text = variable("textOfEntries", "variables.searched.map(e, e.value).join(' ')");
+    let text = variable(TEXT_OF_ENTRIES, "variables.searched.map(e, e.value).join(' ')");
     let (variables, validations) = held(of_entries.collect(), is_off, message);
     (std::iter::once(text).chain(variables).collect(), validations)
 }
@@ -172,7 +165,9 @@ fn offence(
 /// The offenders, which are looked for only if the text of all contains a hint.
 fn guarded(sought: Sought, text: &str, found: &str) -> String {
     match sought {
-        Sought::InText(_) => format!("{} ? ({found}) : []", hints(sought, &format!("variables.{text}"))),
+        Sought::InText(detector) => {
+            format!("{} ? ({found}) : []", hints(detector, &format!("variables.{text}")))
+        }
         Sought::ByName(_) | Sought::Nothing => found.to_owned(),
     }
 }
@@ -233,7 +228,7 @@ fn test(test: Test, value: &str, sought: Sought, spec: &CredentialPolicySpec) ->
 fn has(text: &str, sought: Sought) -> String {
     match sought {
         Sought::InText(detector) => {
-            format!("[{text}].exists(t, {} && {})", hints(sought, "t"), matches("t", detector.patterns))
+            format!("[{text}].exists(t, {} && {})", hints(detector, "t"), matches("t", detector.patterns))
         }
         Sought::ByName(_) | Sought::Nothing => "false".to_owned(),
     }

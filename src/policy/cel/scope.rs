@@ -38,11 +38,6 @@ pub(super) fn has_pod(spec: &CredentialPolicySpec) -> String {
     all([has_account(spec)].into_iter().chain(images))
 }
 
-/// Whether the policy is for all pods of its namespaces, so that it can say something about objects that are no pods.
-pub(super) fn is_of_all_pods(spec: &CredentialPolicySpec) -> bool {
-    spec.scope.as_ref().is_none_or(|scope| scope.service_accounts.is_empty() && scope.images.is_empty())
-}
-
 /// Whether the service account is in the policy's scope.
 pub(super) fn has_account(spec: &CredentialPolicySpec) -> String {
     let accounts = spec.scope.as_ref().map_or(&[][..], |scope| &scope.service_accounts);

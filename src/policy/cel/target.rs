@@ -9,7 +9,7 @@ use super::{
     services, text::literal, validation, variable,
 };
 use crate::{
-    apis::bindery::credential_policy::{ConditionCheck, CredentialPolicySpec, RuleName},
+    apis::bindery::credential_policy::{ConditionCheck, CredentialPolicySpec, RuleName, Scope},
     policy::judge::TOKEN_SECRET,
 };
 
@@ -77,7 +77,7 @@ impl Target {
             Self::ConfigMaps => {
                 rule == RuleName::NoPlainText
                     && spec.rules.no_plain_text.as_ref().is_some_and(|rule| rule.config_maps)
-                    && scope::is_of_all_pods(spec)
+                    && spec.scope.as_ref().is_none_or(Scope::is_for_all_pods)
             }
             Self::Ages => rule == RuleName::MaxAge,
             Self::Conditions => rule == RuleName::Conditions,
@@ -129,7 +129,7 @@ impl Target {
             }
             Self::Bindings => only(binders::validations(is_off, message)),
             Self::Services => only(services::validations(spec, is_off, message)),
-            Self::ConfigMaps => config_maps::validations(spec, is_off, message),
+            Self::ConfigMaps => offences::in_config_maps(spec, is_off, message),
             Self::Ages => only(ages::validations(spec, is_off, message)),
             Self::Conditions => only(own_conditions(spec, is_off)),
         }

@@ -67,8 +67,14 @@ pub(super) fn exists(value: &str, path: &[Step<'_>], test: &dyn Fn(&str) -> Stri
     }
 }
 
+/// All texts at a path below the items of a list, as one list.
+pub(super) fn all_texts(items: &str, path: &[Step<'_>]) -> String {
+    let (texts, nesting) = collected("c", path, 0);
+    format!("{items}.map(c, {texts}){}", ".flatten()".repeat(nesting))
+}
+
 /// The text at a path, or nested lists of the texts, and how deep they are nested.
-pub(super) fn collected(value: &str, path: &[Step<'_>], depth: usize) -> (String, usize) {
+fn collected(value: &str, path: &[Step<'_>], depth: usize) -> (String, usize) {
     let (fields, of_items) = fields(path);
     let found = format!("{value}{fields}");
     let inner = format!("v{depth}");

@@ -5,6 +5,7 @@ mod answers;
 pub mod backoff;
 pub(crate) mod cache;
 mod client;
+mod concurrency;
 pub mod delete_by_uid;
 mod error;
 pub mod events;

@@ -151,6 +151,9 @@ pub mod aws_operator {
     pub const FINALIZER: &str = "bindery.dev/aws-operator";
     /// Annotation: `true` lets an update replace a resource that holds data.
     pub const ALLOW_REPLACEMENT: &str = "bindery.dev/allow-replacement";
+    /// Annotation of a Namespace: the names of the resources of AWS that its objects may adopt, separated by commas; a star at
+    /// the end of a name matches any ending.
+    pub const ADOPTABLE: &str = "bindery.dev/adoptable";
     /// Annotation of a CloudFormationTemplate: the namespaces whose objects may use it, separated by commas; `*` for all.
     pub const ALLOWED_NAMESPACES: &str = "bindery.dev/allowed-namespaces";
 }

@@ -1,6 +1,6 @@
 //! `bindery aws-operator`: the AWS Service Operator's API, as a deployment of its own.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use kube::Client;
@@ -12,7 +12,7 @@ use crate::{
     apis::aws_operator::Kind,
     cloud::aws::{Account, AccountSettings, AssumedRole},
     k8s::{self, leader::Election},
-    operators::aws::{self, AccountList, DeletionPolicy, OperatorSettings},
+    operators::aws::{self, AccountList, DeletionPolicy, OperatorSettings, StackEvents},
     server,
     telemetry::{
         Metrics,
@@ -42,14 +42,8 @@ pub(super) struct AwsOperatorArgs {
     /// The namespace whose CloudFormationTemplates the objects of all namespaces may name.
     #[arg(long, env = "BINDERY_DEFAULT_NAMESPACE", value_name = "NAMESPACE")]
     default_namespace: Option<String>,
-    /// An account that a Namespace may ask for with services.k8s.aws/owner-account-id, and the role to assume for it:
-    /// `NUMBER=ROLE_ARN` or `NUMBER=ROLE_ARN,EXTERNAL_ID`. May be repeated.
-    #[arg(long = "account", value_parser = other_account, value_name = "ACCOUNT")]
-    accounts: Vec<(String, AssumedRole)>,
-    /// A team whose role a Namespace may ask for with services.k8s.aws/team-id: `NAME=ROLE_ARN` or
-    /// `NAME=ROLE_ARN,EXTERNAL_ID`. May be repeated.
-    #[arg(long = "team", value_parser = team, value_name = "TEAM")]
-    teams: Vec<(String, AssumedRole)>,
+    #[command(flatten)]
+    accounts: OtherAccounts,
     /// What becomes of the stacks of deleted objects, unless services.k8s.aws/deletion-policy of the object or of its
     /// Namespace says otherwise.
     #[arg(long, env = "BINDERY_DELETION_POLICY", value_enum, default_value_t)]
@@ -66,6 +60,10 @@ pub(super) struct AwsOperatorArgs {
     /// How often stacks that CloudFormation works on are listed.
     #[arg(long, env = "BINDERY_POLL_INTERVAL", value_parser = interval, default_value = "5s", value_name = "DURATION")]
     poll_interval: Duration,
+    /// How the operator hears of what CloudFormation does: `push` makes a topic and a queue in each account, so that only
+    /// stacks with an event are listed.
+    #[arg(long, env = "BINDERY_EVENTS", value_enum, default_value_t)]
+    events: StackEvents,
     /// How many calls of AWS's API are made per second and account.
     #[arg(long, env = "BINDERY_API_CALLS_PER_SECOND", default_value = "5", value_name = "NUMBER")]
     api_calls_per_second: NonZeroU32,
@@ -81,6 +79,19 @@ pub(super) struct AwsOperatorArgs {
     /// The address of /healthz, /readyz and /metrics (plain HTTP).
     #[arg(long, env = "BINDERY_LISTEN_OPS", default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
     listen_ops: SocketAddr,
+}
+
+/// The accounts beside the operator's own.
+#[derive(Debug, clap::Args)]
+pub(super) struct OtherAccounts {
+    /// An account that a Namespace may ask for with services.k8s.aws/owner-account-id, and the role to assume for it:
+    /// `NUMBER=ROLE_ARN` or `NUMBER=ROLE_ARN,EXTERNAL_ID`. May be repeated.
+    #[arg(long = "account", value_parser = other_account, value_name = "ACCOUNT")]
+    pub(super) accounts: Vec<(String, AssumedRole)>,
+    /// A team whose role a Namespace may ask for with services.k8s.aws/team-id: `NAME=ROLE_ARN` or
+    /// `NAME=ROLE_ARN,EXTERNAL_ID`. May be repeated.
+    #[arg(long = "team", value_parser = team, value_name = "TEAM")]
+    pub(super) teams: Vec<(String, AssumedRole)>,
 }
 
 fn kind(text: &str) -> Result<Kind, String> {
@@ -125,7 +136,7 @@ fn named_role(text: &str) -> Option<(String, AssumedRole)> {
 pub(super) async fn run(args: AwsOperatorArgs, stop: CancellationToken) -> anyhow::Result<()> {
     let client = k8s::client().await?;
     info!(version = env!("CARGO_PKG_VERSION"), cluster = args.cluster_name, "the AWS operator starts");
-    let account = Account::new(args.account(None));
+    let account = Account::new(args.account());
     if let Some(wanted) = &args.account_id {
         check_account(&account, wanted).await?;
     }
@@ -173,27 +184,23 @@ async fn lead(
 }
 
 impl AwsOperatorArgs {
-    fn account(&self, role: Option<AssumedRole>) -> AccountSettings {
+    fn account(&self) -> AccountSettings {
         AccountSettings {
             region: self.region.clone(),
-            role,
             requests_per_second: Some(self.api_calls_per_second),
             ..AccountSettings::default()
         }
     }
 
     fn settings(&self, account: Account) -> OperatorSettings {
-        let accounts = |roles: &[(String, AssumedRole)]| -> BTreeMap<_, _> {
-            let account = |role: &AssumedRole| Account::new(self.account(Some(role.clone())));
-            roles.iter().map(|(name, role)| (name.clone(), account(role))).collect()
-        };
         OperatorSettings {
             cluster: self.cluster_name.clone(),
-            accounts: AccountList {
-                own: account,
-                by_number: accounts(&self.accounts),
-                by_team: accounts(&self.teams),
-            },
+            accounts: AccountList::new(
+                account,
+                &self.account(),
+                &self.accounts.accounts,
+                &self.accounts.teams,
+            ),
             kinds: if self.resources.is_empty() { Kind::ALL.to_vec() } else { self.resources.clone() },
             namespace: self.k8s_namespace.clone().filter(|name| !name.is_empty()),
             default_namespace: self.default_namespace.clone().filter(|name| !name.is_empty()),
@@ -202,6 +209,7 @@ impl AwsOperatorArgs {
             bucket: self.bucket.clone().filter(|name| !name.is_empty()),
             drift_interval: self.drift_interval,
             poll: self.poll_interval,
+            events: self.events,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::bail;
 use kube::{Api, api::ListParams};
 
-use super::broker_source::BrokerSource;
+use super::{aws_operator::OtherAccounts, broker_source::BrokerSource};
 use crate::{
     apis::servicecatalog::{ExternalResource, ExternalResourceState},
     broker::{self, PlatformInstance, SweepReport},
@@ -13,7 +13,7 @@ use crate::{
     contract::external_resource::NOT_OF_STACKS,
     install::broker_secret::BrokerSecret,
     k8s::{self, explain, list::list},
-    operators::aws::{UnownedStack, unowned_stacks},
+    operators::aws::{AccountList, UnownedStack, unowned_stacks},
 };
 
 /// List databases and users that nothing owns any more, and remove them on request.
@@ -44,6 +44,8 @@ pub(super) struct SweepArgs {
     /// The region of the stacks. Default: that of the SDK's chain.
     #[arg(long, env = "AWS_REGION")]
     region: Option<String>,
+    #[command(flatten)]
+    accounts: OtherAccounts,
 }
 
 /// Returns a report of what the sweep found.
@@ -53,7 +55,10 @@ pub(super) struct SweepArgs {
 /// failed; the error then includes the report.
 pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     if let (true, Some(cluster)) = (args.aws, &args.cluster_name) {
-        return stacks(args.region.clone(), cluster).await;
+        return stacks(args, cluster).await;
+    }
+    if !args.aws && (!args.accounts.accounts.is_empty() || !args.accounts.teams.is_empty()) {
+        bail!("--account and --team are for --aws; add it, or leave them out");
     }
     let Some(name) = &args.name else {
         return report_or_error("", &broker::sweep(&args.source.standalone()?, &[], args.delete).await?);
@@ -84,16 +89,21 @@ pub(super) async fn run(args: &SweepArgs) -> anyhow::Result<String> {
     report_or_error(&(hint + &released(&external_resources)?), &report)
 }
 
-async fn stacks(region: Option<String>, cluster: &str) -> anyhow::Result<String> {
-    let account = Account::new(AccountSettings { region, ..AccountSettings::default() });
-    let unowned = unowned_stacks(&k8s::client().await?, &account, cluster).await?;
+async fn stacks(args: &SweepArgs, cluster: &str) -> anyhow::Result<String> {
+    let settings = AccountSettings { region: args.region.clone(), ..AccountSettings::default() };
+    let OtherAccounts { accounts, teams } = &args.accounts;
+    let accounts = AccountList::new(Account::new(settings.clone()), &settings, accounts, teams);
+    let unowned = unowned_stacks(&k8s::client().await?, &accounts, cluster).await?;
     let mut text = String::new();
-    for UnownedStack { name, status, object, progress } in &unowned {
+    for UnownedStack { account, name, status, object, progress } in &unowned {
         let next = match progress {
             Some(progress) => progress.clone(),
             None => format!("aws cloudformation delete-stack --stack-name {name}"),
         };
-        writeln!(text, "stack {name} ({status}) was made for {object}, which is gone: {next}")?;
+        writeln!(
+            text,
+            "stack {name} ({status}) of account {account} was made for {object}, which is gone: {next}"
+        )?;
     }
     writeln!(text, "{} stacks without an object", unowned.len())?;
     Ok(text)

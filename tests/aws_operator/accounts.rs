@@ -1,8 +1,9 @@
 //! Several accounts and roles on one cluster: a Namespace asks for one, and gets it if the installation lists it.
 
+use bindery::operators::aws::unowned_stacks;
 use serde_json::json;
 
-use crate::ground::{OTHER_ACCOUNT, Place, TEAM, account_of};
+use crate::ground::{CLUSTER, OTHER_ACCOUNT, Place, TEAM, account_of, accounts, client};
 
 const OWNER_ACCOUNT: &str = "services.k8s.aws/owner-account-id";
 const TEAM_ID: &str = "services.k8s.aws/team-id";
@@ -24,6 +25,22 @@ async fn a_namespace_gets_another_account_and_keeps_it_for_what_is_there() {
     place.delete("snstopic", "news");
     place.gone("snstopic", "news").await;
     assert_eq!(other.stack(&name).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_sweep_finds_what_was_retained_in_every_account() {
+    let place = Place::annotated(&json!({OWNER_ACCOUNT: OTHER_ACCOUNT})).await;
+    place.apply("SNSTopic", "news", &json!({}));
+    place.is("snstopic", "news", "CREATE_COMPLETE").await;
+    place.annotate("snstopic", "news", "services.k8s.aws/deletion-policy=retain");
+    place.delete("snstopic", "news");
+    place.gone("snstopic", "news").await;
+    let name = place.stack_name("snstopic", "news");
+    let unowned = unowned_stacks(&client().await, &accounts(), CLUSTER).await.unwrap();
+    let found: Vec<_> = unowned.iter().filter(|found| found.name == name).collect();
+    assert_eq!(found.len(), 1, "{unowned:?}");
+    assert_eq!(found[0].account, OTHER_ACCOUNT);
+    account_of(OTHER_ACCOUNT).delete_stack(&name, None).await.unwrap();
 }
 
 #[tokio::test]

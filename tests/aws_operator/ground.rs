@@ -11,7 +11,7 @@ use bindery::{
     apis::aws_operator::Kind,
     cloud::aws::{Account, AccountSettings, AssumedRole, Credentials, KeyId, stacks::Stack},
     k8s,
-    operators::aws::{AccountList, DeletionPolicy, OperatorSettings},
+    operators::aws::{AccountList, DeletionPolicy, OperatorSettings, StackEvents},
     telemetry::Metrics,
 };
 use bindery_test_support::{
@@ -141,15 +141,20 @@ pub(crate) fn account_of(number: &str) -> Account {
     account_with(Some(AssumedRole { arn: role(number), external_id: None }))
 }
 
-fn start(drift_interval: Option<Duration>) -> JoinHandle<()> {
+/// The accounts of the installation.
+pub(crate) fn accounts() -> AccountList {
+    AccountList {
+        own: account(),
+        by_number: BTreeMap::from([(OTHER_ACCOUNT.to_owned(), account_of(OTHER_ACCOUNT))]),
+        by_team: BTreeMap::from([(TEAM.to_owned(), account_of(ACCOUNT))]),
+    }
+}
+
+fn start(drift_interval: Option<Duration>, events: StackEvents) -> JoinHandle<()> {
     RUNTIME.spawn(async move {
         let settings = OperatorSettings {
             cluster: CLUSTER.to_owned(),
-            accounts: AccountList {
-                own: account(),
-                by_number: BTreeMap::from([(OTHER_ACCOUNT.to_owned(), account_of(OTHER_ACCOUNT))]),
-                by_team: BTreeMap::from([(TEAM.to_owned(), account_of(ACCOUNT))]),
-            },
+            accounts: accounts(),
             kinds: Kind::ALL.to_vec(),
             namespace: None,
             default_namespace: None,
@@ -157,6 +162,7 @@ fn start(drift_interval: Option<Duration>) -> JoinHandle<()> {
             may_create_principals: false,
             drift_interval,
             bucket: Some(BUCKET.to_owned()),
+            events,
             poll: if scale().is_some() { Duration::from_secs(5) } else { Duration::from_millis(300) },
         };
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
@@ -169,13 +175,18 @@ fn start(drift_interval: Option<Duration>) -> JoinHandle<()> {
 pub(crate) async fn ensure_operator() {
     let mut running = OPERATOR.lock().await;
     if running.is_none() {
-        *running = Some(start(None));
+        *running = Some(start(None, StackEvents::Poll));
     }
 }
 
 /// Starts an operator that checks for drift. The caller kills it.
 pub(crate) async fn start_with_drift(interval: Duration) {
-    *OPERATOR.lock().await = Some(start(Some(interval)));
+    *OPERATOR.lock().await = Some(start(Some(interval), StackEvents::Poll));
+}
+
+/// Starts an operator that receives the events of stacks. The caller kills it.
+pub(crate) async fn start_with_push() {
+    *OPERATOR.lock().await = Some(start(None, StackEvents::Push));
 }
 
 /// Kills the operator at any point.

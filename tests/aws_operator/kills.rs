@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::ground::{Place, SERVER, ensure_operator, kill_operator, until};
+use crate::{
+    adoption,
+    ground::{Place, SERVER, ensure_operator, kill_operator, until},
+};
 
 /// Kills the operator at its call of this number, and starts another.
 async fn kill_at(call: usize) {
@@ -40,5 +43,27 @@ async fn a_kill_at_any_call_ends_with_one_stack_and_then_with_none(#[case] has_e
         kill_at(call).await;
         place.gone("snstopic", &name).await;
         until("the stack is gone", async || place.stack("snstopic", &name).await.is_none()).await;
+    }
+}
+
+#[rstest::rstest]
+#[case(false)]
+#[case(true)]
+#[tokio::test]
+async fn a_kill_during_an_adoption_ends_with_the_adopted_queue(#[case] has_effect: bool) {
+    let place = Place::alone().await;
+    adoption::list(&place, "*");
+    // A list, the change set, its description and its execution, then the update with the marks.
+    for call in 1..=6 {
+        let name = format!("orders-{call}");
+        let url = adoption::queue(&format!("{name}-{}", place.namespace));
+        SERVER.set(&json!({"hang_at": call, "hang_after_work": has_effect, "reset_calls": true}));
+        adoption::apply(&place, "SQSQueue", &name, &json!({}), &adoption::of_queue("adopt", &url));
+        kill_at(call).await;
+        let adopted = place.is("sqsqueue", &name, "UPDATE_COMPLETE").await;
+        assert_eq!(adopted["output"]["queueURL"], *url, "{adopted:#}");
+        place.delete("sqsqueue", &name);
+        place.gone("sqsqueue", &name).await;
+        assert_eq!(place.stack("sqsqueue", &name).await, None);
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bindery::operators::aws::unowned_stacks;
-use bindery_test_support::ministack::{Key, Request};
+use bindery_test_support::ministack::{ACCOUNT, Key, Request};
 use serde_json::json;
 
 use crate::ground::{
-    CLUSTER, Place, SERVER, client, ensure_operator, kill_operator, start_with_drift, until,
+    CLUSTER, Place, SERVER, accounts, client, ensure_operator, kill_operator, start_with_drift, until,
 };
 
 #[tokio::test]
@@ -43,9 +43,9 @@ async fn a_retained_stack_stays_and_can_be_adopted() {
     place.delete("snstopic", "news");
     place.gone("snstopic", "news").await;
     let stack = place.stack("snstopic", "news").await.unwrap();
-    let unowned = unowned_stacks(&client().await, &place.account, CLUSTER).await.unwrap();
+    let unowned = unowned_stacks(&client().await, &accounts(), CLUSTER).await.unwrap();
     let found = unowned.iter().find(|found| found.name == stack.name).unwrap();
-    assert_eq!(found.object, format!("SNSTopic {}/news", place.namespace));
+    assert_eq!((&*found.account, &*found.object), (ACCOUNT, &*format!("SNSTopic {}/news", place.namespace)));
     place.apply("SNSTopic", "news", &json!({}));
     let taken = place.is("snstopic", "news", "StackNameTaken").await;
     assert_eq!(taken["output"]["topicARN"], "", "the outputs of another object's stack are not told");

@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 mod accounts;
+mod adoption;
 mod ground;
 mod kills;
 mod kinds;
 mod ledger;
 mod lifecycle;
+mod push;
 mod scale;
 mod schema;
 mod seed;

@@ -45,7 +45,7 @@ fn every_value_is_an_argument() {
         "--set",
         "awsOperator.region=us-west-2,awsOperator.namespace=shop,awsOperator.defaultNamespace=templates,\
          awsOperator.deletionPolicy=retain,awsOperator.allowIam=true,awsOperator.bucket=bucket,awsOperator.driftInterval=6h,awsOperator.pollInterval=7s,\
-         awsOperator.apiCallsPerSecond=3",
+         awsOperator.events=push,awsOperator.apiCallsPerSecond=3",
     ]);
     let expected = [
         "aws-operator",
@@ -65,6 +65,7 @@ fn every_value_is_an_argument() {
         "--bucket=bucket",
         "--drift-interval=6h",
         "--poll-interval=7s",
+        "--events=push",
         "--api-calls-per-second=3",
     ];
     assert_eq!(arguments(&documents, "bindery-aws-operator"), expected.into());
@@ -74,6 +75,7 @@ fn every_value_is_an_argument() {
         r#"awsOperator.teams=[{"name":"a=b","roleArn":"arn:aws:iam::1:role/o"}]"#,
         r#"awsOperator.kinds=["Table"]"#,
         r#"awsOperator.deletionPolicy="keep""#,
+        r#"awsOperator.events="webhook""#,
         r#"awsOperator.extraEnv=[{"name":"AWS_SECRET_ACCESS_KEY","value":"secret"}]"#,
     ] {
         refusal(&[&ON[..], &["--set-json", wrong]].concat());

@@ -11,6 +11,7 @@ mod error;
 pub mod long_form;
 pub mod pod_identity;
 pub mod policy;
+pub mod queues;
 pub mod roles;
 pub(crate) mod sdk;
 pub mod secrets;

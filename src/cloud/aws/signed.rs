@@ -41,8 +41,11 @@ impl Account {
         let clients = self.clients().await?;
         let body = request.body.map(Value::to_string).unwrap_or_default();
         let url = format!("{}{}", self.endpoint(request.service, &clients.region), request.path);
-        let content =
-            if request.target.is_some() { "application/x-amz-json-1.1" } else { "application/json" };
+        let content = match request.target {
+            None => "application/json",
+            Some(_) if request.service == "sqs" => "application/x-amz-json-1.0",
+            Some(_) => "application/x-amz-json-1.1",
+        };
         let mut headers = vec![("content-type".to_owned(), content.to_owned())];
         headers.extend(request.target.map(|target| ("x-amz-target".to_owned(), target.to_owned())));
         let credentials = self.credentials_provider().await?.provide_credentials().await;

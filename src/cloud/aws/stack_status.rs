@@ -56,6 +56,18 @@ impl StackStatus {
         matches!(self.0.as_str(), "CREATE_IN_PROGRESS" | "ROLLBACK_IN_PROGRESS" | "REVIEW_IN_PROGRESS")
     }
 
+    /// Whether the stack has no resources yet, but a change set that nobody has executed.
+    #[must_use]
+    pub fn is_in_review(&self) -> bool {
+        self.0 == "REVIEW_IN_PROGRESS"
+    }
+
+    /// Whether resources could not be imported into the stack.
+    #[must_use]
+    pub fn is_failed_import(&self) -> bool {
+        matches!(self.0.as_str(), "IMPORT_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_FAILED")
+    }
+
     /// Whether the stack is being deleted.
     #[must_use]
     pub fn is_deleting(&self) -> bool {

@@ -29,6 +29,30 @@ pub struct StackRequest<'a> {
     pub token: &'a str,
     /// Whether the template may create users, roles and policies of IAM.
     pub may_create_principals: bool,
+    /// Who is told of the stack's events.
+    pub notified: Notified<'a>,
+}
+
+/// The topic of Amazon SNS to which CloudFormation sends the events of a stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notified<'a> {
+    /// That of the stack, if it has one.
+    #[default]
+    AsBefore,
+    /// None.
+    Nobody,
+    /// The topic with this ARN.
+    Topic(&'a str),
+}
+
+impl Notified<'_> {
+    pub(super) fn arns(self) -> Option<Vec<String>> {
+        match self {
+            Self::AsBefore => None,
+            Self::Nobody => Some(Vec::new()),
+            Self::Topic(arn) => Some(vec![arn.to_owned()]),
+        }
+    }
 }
 
 impl StackRequest<'_> {
@@ -52,6 +76,8 @@ pub struct Stack {
     pub outputs: BTreeMap<String, String>,
     /// The tags.
     pub tags: BTreeMap<String, String>,
+    /// The ARNs of the topics to which CloudFormation sends the stack's events.
+    pub topics: Vec<String>,
 }
 
 impl Account {
@@ -109,6 +135,7 @@ impl Account {
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .set_notification_arns(request.notified.arns())
                 .set_capabilities(request.may_create_principals.then(|| vec![Capability::CapabilityNamedIam]))
                 .client_request_token(request.token)
                 .send()
@@ -133,6 +160,7 @@ impl Account {
                 .set_parameters(Some(parameters(request.parameters)))
                 .set_tags(Some(tags(request.tags)))
                 .set_role_arn(request.role_arn.map(ToOwned::to_owned))
+                .set_notification_arns(request.notified.arns())
                 .set_capabilities(request.may_create_principals.then(|| vec![Capability::CapabilityNamedIam]))
                 .client_request_token(request.token)
                 .send()
@@ -188,6 +216,7 @@ impl From<SdkStack> for Stack {
             parameters: pairs(of_parameters.map(|p| (p.parameter_key, p.parameter_value)).collect()),
             outputs: pairs(of_outputs.map(|output| (output.output_key, output.output_value)).collect()),
             tags: pairs(of_tags.map(|tag| (tag.key, tag.value)).collect()),
+            topics: stack.notification_arns.unwrap_or_default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use super::{
     policy::{Statement, Use},
     sessions::SessionRequest,
-    stacks::{Stack, StackRequest},
+    stacks::{Notified, Stack, StackRequest},
     users::PrincipalRequest,
     *,
 };
@@ -90,6 +90,7 @@ async fn a_stack_is_created_updated_and_deleted() {
         role_arn: None,
         token: "create-1",
         may_create_principals: false,
+        notified: Notified::AsBefore,
     };
     account.create_stack(&request).await.unwrap();
     let stack = settled(&account, "lifecycle").await.unwrap();
@@ -131,6 +132,7 @@ async fn a_failed_stack_tells_the_first_reason() {
         role_arn: Some(&role),
         token: "create-1",
         may_create_principals: false,
+        notified: Notified::AsBefore,
     };
     account.create_stack(&request).await.unwrap();
     let stack = settled(&account, "failing").await.unwrap();

@@ -2,12 +2,20 @@
 //! account (`services.k8s.aws/owner-account-id`), or a role for a team (`services.k8s.aws/team-id`). Only those on the
 //! installation's list are used.
 
-use std::{collections::BTreeMap, iter, time::Duration};
+use std::{
+    collections::BTreeMap,
+    iter,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::ResourceExt;
 
 use super::listing::Listing;
-use crate::{cloud::aws::Account, k8s::namespaces::NamespaceMeta};
+use crate::{
+    cloud::aws::{Account, AccountSettings, AssumedRole, stacks::Stack},
+    k8s::namespaces::NamespaceMeta,
+};
 
 /// Annotation of a Namespace: the number of the account for its objects.
 const OWNER_ACCOUNT: &str = "services.k8s.aws/owner-account-id";
@@ -25,6 +33,26 @@ pub struct AccountList {
     pub by_team: BTreeMap<String, Account>,
 }
 
+/// A role with the number of its account or the name of its team.
+type Named = (String, AssumedRole);
+
+impl AccountList {
+    /// The accounts that are assumed by these roles with the same settings as the operator's own one.
+    #[must_use]
+    pub fn new(own: Account, settings: &AccountSettings, by_number: &[Named], by_team: &[Named]) -> Self {
+        let accounts = |roles: &[Named]| -> BTreeMap<_, _> {
+            let assumed =
+                |role: &AssumedRole| AccountSettings { role: Some(role.clone()), ..settings.clone() };
+            roles.iter().map(|(name, role)| (name.clone(), Account::new(assumed(role)))).collect()
+        };
+        Self { own, by_number: accounts(by_number), by_team: accounts(by_team) }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Account> {
+        iter::once(&self.own).chain(self.by_number.values()).chain(self.by_team.values())
+    }
+}
+
 /// The names of accounts in the ledger.
 const OWN: &str = "aws";
 const BY_NUMBER: &str = "aws-account/";
@@ -36,6 +64,27 @@ pub(super) struct ListedAccount {
     pub(super) name: String,
     pub(super) account: Account,
     pub(super) listing: Listing,
+    pub(super) channel: Channel,
+}
+
+/// The topic of an account while its events are received.
+#[derive(Debug, Default)]
+pub(super) struct Channel(Mutex<Option<Arc<str>>>);
+
+impl Channel {
+    pub(super) fn topic(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether bindery is told of the stack's events.
+    pub(super) fn tells_of(&self, stack: Option<&Stack>) -> bool {
+        let topic = self.topic();
+        topic.zip(stack).is_some_and(|(topic, stack)| stack.topics.iter().any(|told| **told == *topic))
+    }
+
+    pub(super) fn set(&self, topic: Option<&str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = topic.map(Arc::from);
+    }
 }
 
 /// All accounts.
@@ -66,6 +115,7 @@ impl Accounts {
         let listed = |name: String, account: Account| ListedAccount {
             name,
             listing: Listing::new(account.clone(), interval),
+            channel: Channel::default(),
             account,
         };
         let all = |prefix: &str, accounts: BTreeMap<String, Account>| {
@@ -97,6 +147,11 @@ impl Accounts {
     /// The account of the operator's own credentials.
     pub(super) fn own(&self) -> &Account {
         &self.own.account
+    }
+
+    /// The accounts that have a channel for events: all but the roles of teams, which may share an account.
+    pub(super) fn with_channels(&self) -> impl Iterator<Item = &ListedAccount> {
+        iter::once(&self.own).chain(self.by_number.values())
     }
 
     /// The account of this name in the ledger.

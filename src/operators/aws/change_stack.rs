@@ -14,7 +14,7 @@ use super::{
 use crate::{cloud::aws::stacks::StackRequest, k8s::events::Event};
 
 /// How soon a change is looked at.
-const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+pub(super) const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Operator {
     pub(super) async fn change_stack(
@@ -44,11 +44,12 @@ impl Operator {
             (Step::Create, Some(desired)) => {
                 let token = desired.token("create", &subject.object.rollback_count().to_string());
                 let url = self.template_url(desired).await?;
-                account.create_stack(&self.request(desired, &token, url.as_deref())).await?;
+                account.create_stack(&self.request(subject, desired, &token, url.as_deref())).await?;
                 self.memories.stack_changed(subject.object);
                 self.report_word(subject, "CREATE_IN_PROGRESS", "").await?;
                 return Ok(Action::requeue(SOON));
             }
+            (Step::Import, Some(desired)) => return Box::pin(self.import(subject, desired)).await,
             (Step::Update, Some(desired)) => return Box::pin(self.update(subject, desired)).await,
             (Step::DeleteFailedCreation, _) => {
                 self.count_rollback(subject).await?;
@@ -73,7 +74,7 @@ impl Operator {
         // The state of a failed update is written, so the next attempt has another version and another token.
         let token = desired.token("update", &subject.object.resource_version().unwrap_or_default());
         let url = self.template_url(desired).await?;
-        let request = self.request(desired, &token, url.as_deref());
+        let request = self.request(subject, desired, &token, url.as_deref());
         let must_ask =
             subject.kind.holds_data() && !policies::allows_replacement(subject.object.annotations());
         if !must_ask {
@@ -131,8 +132,9 @@ impl Operator {
         self.write_status(subject, object, status, Some(told)).await.map(drop)
     }
 
-    fn request<'a>(
+    pub(super) fn request<'a>(
         &self,
+        subject: &'a Subject<'_>,
         desired: &'a Desired,
         token: &'a str,
         template_url: Option<&'a str>,
@@ -146,6 +148,7 @@ impl Operator {
             role_arn: None,
             token,
             may_create_principals: self.may_create_principals,
+            notified: subject.notified(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, pin_mut};
+use futures::{StreamExt, TryStreamExt, future::join_all, pin_mut};
 use kube::{
     Api, Client,
     runtime::{
@@ -16,9 +16,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{definitions, ledger::Ledger, reconcile::Operator, release::Objects, settings::OperatorSettings};
+use super::{
+    definitions,
+    ledger::Ledger,
+    reconcile::Operator,
+    release::Objects,
+    settings::{OperatorSettings, StackEvents},
+};
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
+    contract::aws_operator::ADOPTABLE,
     k8s::{explain_watch, namespaces::NamespaceMeta},
     telemetry::Metrics,
 };
@@ -57,6 +64,7 @@ pub async fn run(
         return Ok(());
     }
     let (kinds, scope) = (settings.kinds.clone(), settings.namespace.clone());
+    let events = settings.events;
     let operator = Arc::new(Operator::new(client.clone(), settings, namespaces, ledger, metrics));
     let mut stores = Vec::new();
     for kind in kinds.into_iter().filter(|kind| kind.has_stack()) {
@@ -68,6 +76,7 @@ pub async fn run(
         stores.push((kind, controller.store()));
         tasks.spawn(control(controller, kind, operator.clone(), stop.clone()));
     }
+    tasks.spawn(hear(operator.clone(), events, stop.clone()));
     tasks.spawn(release(operator, Objects { stores, scope }, stop.clone()));
     match stop.run_until_cancelled(tasks.join_next()).await {
         None => {
@@ -84,6 +93,13 @@ pub async fn run(
 
 async fn release(operator: Arc<Operator>, objects: Objects, stop: CancellationToken) {
     stop.run_until_cancelled(operator.release_abandoned(objects)).await;
+}
+
+/// Hears of the stacks of all accounts. Ends with the operator only.
+async fn hear(operator: Arc<Operator>, events: StackEvents, stop: CancellationToken) {
+    let heard = operator.accounts.with_channels().map(|account| operator.hear(events, account));
+    stop.run_until_cancelled(join_all(heard)).await;
+    stop.cancelled().await;
 }
 
 async fn control(
@@ -111,7 +127,7 @@ async fn watch_namespaces(client: Client, writer: Writer<NamespaceMeta>) {
         let metadata = &mut namespace.metadata;
         (metadata.managed_fields, metadata.labels) = (None, None);
         if let Some(annotations) = &mut metadata.annotations {
-            annotations.retain(|name, _| name.starts_with(ACK));
+            annotations.retain(|name, _| name.starts_with(ACK) || name == ADOPTABLE);
         }
     };
     let events = watcher(api, watcher::Config::default()).modify(keep).default_backoff().reflect(writer);

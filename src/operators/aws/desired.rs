@@ -180,6 +180,7 @@ mod tests {
             parameters: desired.parameters.clone(),
             outputs: BTreeMap::new(),
             tags: desired.tags.clone(),
+            topics: Vec::new(),
         }
     }
 

@@ -25,6 +25,23 @@ struct Memory {
     read: Option<Instant>,
     /// The check for drift that is under way.
     drift_check: Option<String>,
+    /// The last import that failed.
+    failed_import: Option<FailedImport>,
+    /// The name of the object's stack.
+    stack: Option<String>,
+    /// Whether bindery is told of the stack's events.
+    is_pushed: bool,
+}
+
+/// Why a resource could not be imported.
+#[derive(Clone)]
+pub(super) struct FailedImport {
+    /// What identifies the resource.
+    pub(super) identifier: String,
+    /// Whether the resource belongs to another stack.
+    pub(super) is_taken: bool,
+    pub(super) told: String,
+    pub(super) at: Instant,
 }
 
 impl Memories {
@@ -78,6 +95,41 @@ impl Memories {
 
     pub(super) fn end_drift_check(&self, object: &AwsObject) {
         self.of(object, |memory| memory.drift_check = None);
+    }
+
+    pub(super) fn remember_stack(&self, object: &AwsObject, stack: &str, is_pushed: bool) {
+        self.of(object, |memory| {
+            memory.stack.get_or_insert_with(|| stack.to_owned());
+            memory.is_pushed = is_pushed;
+        });
+    }
+
+    pub(super) fn is_pushed(&self, object: &AwsObject) -> bool {
+        self.of(object, |memory| memory.is_pushed)
+    }
+
+    /// The stack of this name has changed now.
+    pub(super) fn hear_of(&self, stack: &str) {
+        let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = memories.values_mut().find(|memory| memory.stack.as_deref() == Some(stack));
+        if let Some(memory) = heard {
+            memory.changed = Some(Instant::now());
+        }
+    }
+
+    pub(super) fn remember_failed_import(&self, object: &AwsObject, failed: FailedImport) {
+        self.of(object, |memory| memory.failed_import = Some(failed));
+    }
+
+    /// The last import of this resource, if it failed less than `age` ago.
+    pub(super) fn failed_import(
+        &self,
+        object: &AwsObject,
+        identifier: &str,
+        age: Duration,
+    ) -> Option<FailedImport> {
+        let failed = self.of(object, |memory| memory.failed_import.clone())?;
+        (failed.identifier == identifier && failed.at.elapsed() < age).then_some(failed)
     }
 
     pub(super) fn forget(&self, object: &AwsObject) {

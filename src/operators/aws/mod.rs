@@ -3,12 +3,14 @@
 //! until its stack is gone.
 
 mod accounts;
+mod adoption;
 mod change_stack;
 mod controller;
 mod definitions;
 mod desired;
 mod drift;
 mod error;
+mod import;
 mod ledger;
 mod listing;
 mod long_templates;
@@ -16,6 +18,7 @@ mod memory;
 mod models;
 mod outputs;
 mod policies;
+mod push;
 mod reasons;
 mod reconcile;
 mod references;
@@ -31,6 +34,6 @@ pub use self::{
     controller::run,
     definitions::definitions,
     policies::DeletionPolicy,
-    settings::OperatorSettings,
+    settings::{OperatorSettings, StackEvents},
     sweep::{StackSweepError, UnownedStack, unowned_stacks},
 };

@@ -36,9 +36,9 @@ type Annotations = BTreeMap<String, String>;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the annotation {annotation} is {value:?}; write {allowed}")]
 pub(super) struct BadAnnotation {
-    annotation: &'static str,
-    value: String,
-    allowed: &'static str,
+    pub(super) annotation: &'static str,
+    pub(super) value: String,
+    pub(super) allowed: &'static str,
 }
 
 /// What becomes of the stack: the object's annotation counts before the Namespace's, and that before the installation's
@@ -62,7 +62,7 @@ pub(super) fn deletion(
     }
 }
 
-/// Whether a stack that exists becomes the object's.
+/// Whether a stack or a resource that exists becomes the object's.
 pub(super) fn adoption(object: &Annotations) -> Result<Adoption, BadAnnotation> {
     match object.get(ADOPTION_POLICY).map(String::as_str).unwrap_or_default() {
         "" => Ok(Adoption::Never),

@@ -2,8 +2,10 @@
 
 /// A stack of that name belongs to somebody else.
 pub(super) const STACK_NAME_TAKEN: &str = "StackNameTaken";
-/// The stack to adopt does not exist.
+/// The stack or the resource to adopt does not exist.
 pub(super) const NOTHING_TO_ADOPT: &str = "NothingToAdopt";
+/// The object asks to adopt a resource that its Namespace does not list.
+pub(super) const ADOPTION_NOT_ALLOWED: &str = "AdoptionNotAllowed";
 /// The object is deleted, and its stack stays.
 pub(super) const RETAINED: &str = "Retained";
 /// The object is gone, and bindery deletes its stack.

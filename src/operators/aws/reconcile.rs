@@ -44,6 +44,8 @@ use crate::{
 
 /// How old the list may be for an object whose stack is not under way.
 const LISTING_AGE: Duration = Duration::from_mins(1);
+/// How old the list may be for a stack under way whose events are pushed, and of which none came.
+const WITHOUT_EVENT: Duration = Duration::from_mins(1);
 /// How often a settled object is compared with its stack, which somebody may have deleted.
 pub(super) const RESYNC: Duration = Duration::from_mins(10);
 /// How soon an object is reconciled again after another client has changed it.
@@ -83,6 +85,8 @@ pub(super) struct Subject<'a> {
     /// What becomes of the stack when the object is deleted.
     pub(super) policy: DeletionPolicy,
     pub(super) stack: Option<Arc<Stack>>,
+    /// The topic for the events of the stack.
+    pub(super) topic: Option<Arc<str>>,
     pub(super) desired: Option<Desired>,
 }
 
@@ -164,6 +168,8 @@ impl Operator {
             Seen::Stack(stack) => stack,
             Seen::Later(wait) => return Ok(Action::requeue(wait)),
         };
+        let topic = account.channel.topic();
+        self.memories.remember_stack(object, &name, account.channel.tells_of(stack.as_deref()));
         let desired = if is_deleting { None } else { Some(self.desired(kind, object).await?) };
         let observed = Observed {
             is_deleting,
@@ -172,6 +178,7 @@ impl Operator {
             stack: stack.as_deref(),
             is_ours: stack.as_deref().is_some_and(|stack| desired::is_of(stack, &self.cluster, object)),
             adoption: self.adoption(kind, object, stack.as_deref())?,
+            importable: self.importable(kind, object)?,
             rollbacks: object.rollback_count(),
             differs: stack
                 .as_deref()
@@ -179,7 +186,7 @@ impl Operator {
                 .is_some_and(|(stack, desired)| desired.differs(stack)),
         };
         let step = observed.next();
-        Box::pin(self.act(step, Subject { kind, object, account, policy, stack, desired })).await
+        Box::pin(self.act(step, Subject { kind, object, account, policy, stack, topic, desired })).await
     }
 
     /// Whether the stack may become the object's.
@@ -256,11 +263,11 @@ impl Operator {
                 Ok(Action::requeue(RESYNC))
             }
             Step::NothingToAdopt => {
-                let told = "there is no stack to adopt; create it, or use services.k8s.aws/adoption-policy: adopt-or-create";
-                self.report_word(&subject, reasons::NOTHING_TO_ADOPT, told).await?;
+                self.tell_nothing_to_adopt(&subject).await?;
                 Ok(Action::requeue(RESYNC))
             }
             Step::Create
+            | Step::Import
             | Step::Update
             | Step::Delete
             | Step::DeleteFailedCreation
@@ -321,7 +328,7 @@ impl Operator {
         Ok(api.replace(&object.name_any(), &PostParams::default(), object).await?)
     }
 
-    fn namespace(&self, object: &AwsObject) -> Option<Arc<NamespaceMeta>> {
+    pub(super) fn namespace(&self, object: &AwsObject) -> Option<Arc<NamespaceMeta>> {
         self.namespaces.get(&ObjectRef::new(&object.namespace().unwrap_or_default()))
     }
 
@@ -332,7 +339,11 @@ impl Operator {
     /// The earliest time of a list of stacks that shows this object's.
     fn listing_from(&self, object: &AwsObject) -> Instant {
         let is_under_way = object.status.resource_status.ends_with("_IN_PROGRESS");
-        let age = if is_under_way { self.poll } else { LISTING_AGE };
+        let age = match (is_under_way, self.memories.is_pushed(object)) {
+            (false, _) => LISTING_AGE,
+            (true, false) => self.poll,
+            (true, true) => self.poll.max(WITHOUT_EVENT),
+        };
         let now = Instant::now();
         let oldest = now.checked_sub(age).unwrap_or(now);
         self.memories.changed(object).map_or(oldest, |changed| oldest.max(changed))

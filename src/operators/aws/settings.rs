@@ -5,6 +5,16 @@ use std::time::Duration;
 use super::{accounts::AccountList, policies::DeletionPolicy};
 use crate::apis::aws_operator::Kind;
 
+/// How the operator hears of what CloudFormation does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum StackEvents {
+    /// It lists the stacks as long as CloudFormation works on one.
+    #[default]
+    Poll,
+    /// CloudFormation sends the events of stacks to a queue.
+    Push,
+}
+
 /// The settings of the operator.
 pub struct OperatorSettings {
     /// The name of the cluster, the first part of the names of all stacks.
@@ -27,4 +37,6 @@ pub struct OperatorSettings {
     pub bucket: Option<String>,
     /// How often stacks that CloudFormation works on are listed.
     pub poll: Duration,
+    /// Whether stacks are polled, or their events are received.
+    pub events: StackEvents,
 }

@@ -18,21 +18,33 @@ pub(super) struct Observed<'a> {
     /// Whether the stack carries the marks of this installation and this object.
     pub(super) is_ours: bool,
     pub(super) adoption: Adoption,
+    pub(super) importable: Importable,
     pub(super) rollbacks: i64,
     /// Whether the stack has other parameters or another template than the object wants.
     pub(super) differs: bool,
 }
 
-/// Whether a stack that exists becomes the object's (`services.k8s.aws/adoption-policy`).
+/// Whether a stack or a resource that exists becomes the object's (`services.k8s.aws/adoption-policy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Adoption {
     /// A stack of another owner is never touched.
     #[default]
     Never,
-    /// The stack must exist.
+    /// The stack or the resource must exist.
     Adopt,
-    /// The stack is created if it does not exist.
+    /// The stack is created if neither exists.
     AdoptOrCreate,
+}
+
+/// Whether the object names a resource that its new stack could take over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Importable {
+    /// It names none, or there is no such resource.
+    #[default]
+    No,
+    Yes,
+    /// The resource belongs to another stack.
+    Taken,
 }
 
 /// The next step.
@@ -43,6 +55,8 @@ pub(super) enum Step {
     AddFinalizer,
     RemoveFinalizer,
     Create,
+    /// A resource that exists is imported into a new stack, which the object then adopts.
+    Import,
     /// The stack gets the object's marks and parameters.
     Update,
     Delete,
@@ -57,7 +71,7 @@ pub(super) enum Step {
     GiveUp,
     /// The stack of this name belongs to somebody else.
     NameTaken,
-    /// The stack to adopt does not exist.
+    /// What is to be adopted does not exist.
     NothingToAdopt,
 }
 
@@ -67,6 +81,7 @@ impl Step {
         matches!(
             self,
             Self::Create
+                | Self::Import
                 | Self::Update
                 | Self::DeleteFailedCreation
                 | Self::ContinueRollback
@@ -86,7 +101,11 @@ impl Observed<'_> {
             return Step::AddFinalizer;
         }
         let Some(stack) = self.stack else {
-            return if self.adoption == Adoption::Adopt { Step::NothingToAdopt } else { Step::Create };
+            return match (self.adoption, self.importable) {
+                (Adoption::Never, _) | (Adoption::AdoptOrCreate, Importable::No) => Step::Create,
+                (_, Importable::Yes) => Step::Import,
+                (_, Importable::Taken) | (Adoption::Adopt, Importable::No) => Step::NothingToAdopt,
+            };
         };
         let status = &stack.status;
         if !self.is_ours {
@@ -112,10 +131,19 @@ impl Observed<'_> {
             // The stack of a deleted object of this name.
             Adoption::Never if status.is_deleting() => Step::Wait,
             Adoption::Never => Step::NameTaken,
+            _ if self.is_interrupted_import(status) => Step::Import,
+            // A stack whose import failed may have other resources or none.
+            _ if status.is_in_review() || status.is_failed_import() => Step::NameTaken,
             _ if status.is_in_progress() => Step::Wait,
             _ if status.is_usable() => Step::Update,
             _ => Step::NameTaken,
         }
+    }
+
+    /// Whether the stack is what an interrupted import has left: it has no resources.
+    fn is_interrupted_import(&self, status: &StackStatus) -> bool {
+        let is_importing = self.adoption != Adoption::Never && self.importable == Importable::Yes;
+        !self.is_ours && is_importing && status.is_in_review()
     }
 
     fn next_of_deletion(&self) -> Step {
@@ -123,6 +151,7 @@ impl Observed<'_> {
             return Step::Forget;
         }
         match self.stack {
+            Some(stack) if self.is_interrupted_import(&stack.status) => Step::Delete,
             Some(stack) if self.is_ours && !self.retains => {
                 let status = &stack.status;
                 // CloudFormation ends a creation for a deletion, but not an update.
@@ -148,6 +177,7 @@ mod tests {
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),
+            topics: Vec::new(),
         }
     }
 
@@ -158,6 +188,7 @@ mod tests {
         stack: None,
         is_ours: true,
         adoption: Adoption::Never,
+        importable: Importable::No,
         rollbacks: 0,
         differs: false,
     };
@@ -183,6 +214,27 @@ mod tests {
         assert_eq!(Observed { adoption: Adoption::AdoptOrCreate, ..LIVING }.next(), Step::Create);
         assert_eq!(Observed { adoption: Adoption::Adopt, ..LIVING }.next(), Step::NothingToAdopt);
         assert_eq!(Observed { has_finalizer: false, ..LIVING }.next(), Step::AddFinalizer);
+    }
+
+    #[test]
+    fn a_resource_that_is_to_be_adopted_is_imported() {
+        let named = Observed { adoption: Adoption::Adopt, importable: Importable::Yes, ..LIVING };
+        assert_eq!(named.next(), Step::Import);
+        let taken = Observed { importable: Importable::Taken, adoption: Adoption::AdoptOrCreate, ..LIVING };
+        assert_eq!(taken.next(), Step::NothingToAdopt, "no second queue is created beside it");
+        assert_eq!(Observed { adoption: Adoption::AdoptOrCreate, ..named }.next(), Step::Import);
+        assert_eq!(Observed { adoption: Adoption::Never, ..named }.next(), Step::Create);
+        let of = |status: &str, is_deleting: bool| {
+            let stack = stack(status);
+            let observed = Observed { stack: Some(&stack), is_ours: false, is_deleting, ..named };
+            (observed.next(), Observed { importable: Importable::No, ..observed }.next())
+        };
+        assert_eq!(of("REVIEW_IN_PROGRESS", false), (Step::Import, Step::NameTaken), "an interrupted import");
+        assert_eq!(of("REVIEW_IN_PROGRESS", true), (Step::Delete, Step::RemoveFinalizer));
+        assert_eq!(of("IMPORT_IN_PROGRESS", false), (Step::Wait, Step::Wait));
+        assert_eq!(of("IMPORT_COMPLETE", false), (Step::Update, Step::Update), "the marks follow");
+        assert_eq!(of("IMPORT_ROLLBACK_COMPLETE", false), (Step::NameTaken, Step::NameTaken));
+        assert_eq!(of("IMPORT_COMPLETE", true), (Step::RemoveFinalizer, Step::RemoveFinalizer));
     }
 
     #[test]

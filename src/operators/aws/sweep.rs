@@ -1,14 +1,14 @@
 //! Stacks of the installation that no object owns: those of objects that were removed without their finalizer, which the
 //! ledger has and the operator deletes, or deleted with the policy `retain`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kube::{Api, Client, api::ListParams};
 
-use super::{desired, ledger::mark};
+use super::{accounts::AccountList, desired, ledger::mark};
 use crate::{
     apis::{aws_operator::AwsObject, bindery::stack_record::StackRecord},
-    cloud::aws::{Account, AwsError, stacks::Stack},
+    cloud::aws::{AwsError, stacks::Stack},
     contract::external_resource::STACK,
     k8s::list::list,
 };
@@ -16,6 +16,8 @@ use crate::{
 /// A stack without an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnownedStack {
+    /// The number of the stack's account.
+    pub account: String,
     /// The stack's name.
     pub name: String,
     /// CloudFormation's state of the stack.
@@ -37,27 +39,34 @@ pub enum StackSweepError {
     Kubernetes(#[from] kube::Error),
 }
 
-/// Lists the stacks of the installation `cluster` that no object owns. Changes nothing.
+/// Lists the stacks of the installation `cluster` that no object owns, in all its accounts. Changes nothing.
 ///
 /// # Errors
 /// When the stacks or the objects cannot be read.
 pub async fn unowned_stacks(
     client: &Client,
-    account: &Account,
+    accounts: &AccountList,
     cluster: &str,
 ) -> Result<Vec<UnownedStack>, StackSweepError> {
     let mut progress = recorded(client, cluster).await?;
+    // The role of a team may see the stacks of an account that another one has shown.
+    let mut stacks = BTreeMap::new();
+    for account in accounts.all() {
+        stacks.extend(account.stacks().await?.into_iter().map(|stack| (stack.id.clone(), stack)));
+    }
     let mut unowned = Vec::new();
-    for stack in account.stacks().await? {
+    for stack in stacks.into_values() {
         let Some(origin) = desired::origin(&stack, cluster) else { continue };
         if !is_owned(client, &origin, &stack, cluster).await? {
             let object = format!("{} {}/{}", origin.kind.facts().name, origin.namespace, origin.name);
             let status = stack.status.to_string();
             let progress = progress.remove(&stack.name);
-            unowned.push(UnownedStack { name: stack.name, status, object, progress });
+            // arn:PARTITION:cloudformation:REGION:ACCOUNT:stack/NAME/ID
+            let account = stack.id.split(':').nth(4).unwrap_or_default().to_owned();
+            unowned.push(UnownedStack { account, name: stack.name, status, object, progress });
         }
     }
-    unowned.sort_by(|one, other| one.name.cmp(&other.name));
+    unowned.sort_by(|one, other| (&one.account, &one.name).cmp(&(&other.account, &other.name)));
     Ok(unowned)
 }
 

@@ -28,12 +28,14 @@ import hypercorn.asyncio
 import hypercorn.config
 import ministack.app as gateway
 import ministack.core.iam_evaluator as evaluator
+import ministack.services.cloudformation.changesets as changesets
 import ministack.services.cloudformation.handlers as handlers
 import ministack.services.cloudformation.provisioners as provisioners
 import ministack.services.cloudformation.stacks as stacks
 import ministack.services.iam as iam
 import ministack.services.s3 as s3
 import ministack.services.secretsmanager as secretsmanager
+import ministack.services.sns as sns
 
 FAULTS = {
     "delay": 0,  # seconds that each resource of a stack takes
@@ -114,12 +116,20 @@ provision_resource, delete_resource = stacks._provision_resource, stacks._delete
 update_resource = stacks._update_resource
 
 
-def update(*arguments):
+# An imported resource keeps its name, although the template has none. ministack would give it another one.
+NAMES = {"AWS::SQS::Queue": "QueueName", "AWS::SNS::Topic": "TopicName"}
+
+
+def update(resource_type, physical_id, old, new, *more):
     time.sleep(FAULTS["delay"])
+    name = NAMES.get(resource_type)
+    if name and name not in old and name not in new:
+        kept = {name: physical_id.replace(":", "/").rsplit("/")[-1]}
+        old, new = old | kept, new | kept
     if FAULTS["fail_updates"] > 0:
         FAULTS["fail_updates"] -= 1
         raise ValueError("The update was told to fail (Service: Ground, Status Code: 400, Request ID: ground)")
-    return update_resource(*arguments)
+    return update_resource(resource_type, physical_id, old, new, *more)
 
 
 def provision(resource_type, logical_id, properties, stack):
@@ -180,6 +190,52 @@ def strict_create_stack(params):
 
 handlers._ACTION_HANDLERS["CreateStack"] = strict_create_stack
 
+# The events of a stack go to its topics, and a description of the stack names them.
+
+TOPICS = {}  # stack name -> the ARNs of the topics
+add_event, describe_stacks = stacks._add_event, handlers._ACTION_HANDLERS["DescribeStacks"]
+
+
+def publishing_event(stack_id, stack_name, logical_id, resource_type, status, reason="", physical_id="", *more, **named):
+    add_event(stack_id, stack_name, logical_id, resource_type, status, reason, physical_id, *more, **named)
+    facts = {
+        "StackId": stack_id,
+        "LogicalResourceId": logical_id,
+        "PhysicalResourceId": physical_id,
+        "ResourceProperties": "null",
+        "ResourceStatus": status,
+        "ResourceStatusReason": reason,
+        "ResourceType": resource_type,
+        "StackName": stack_name,
+        "ClientRequestToken": "null",
+    }
+    for topic in TOPICS.get(stack_name, []):
+        sns.publish_internal(topic, "".join(f"{name}='{value}'\n" for name, value in facts.items()), "AWS CloudFormation Notification")
+
+
+def with_topics(handler):
+    def noting(params):
+        topics = handlers._extract_string_members(params, "NotificationARNs")
+        if topics or "NotificationARNs" in params:
+            TOPICS[handlers._p(params, "StackName")] = [topic for topic in topics if topic]
+        return handler(params)
+
+    return noting
+
+
+def describe_with_topics(params):
+    status, headers, body = describe_stacks(params)
+    for stack, topics in TOPICS.items():
+        members = "".join(f"<member>{topic}</member>" for topic in topics)
+        name = f"<StackName>{stack}</StackName>".encode()
+        body = body.replace(name, name + f"<NotificationARNs>{members}</NotificationARNs>".encode())
+    return status, headers, body
+
+
+for action in ("CreateStack", "UpdateStack", "CreateChangeSet"):
+    handlers._ACTION_HANDLERS[action] = with_topics(handlers._ACTION_HANDLERS[action])
+handlers._ACTION_HANDLERS["DescribeStacks"] = describe_with_topics
+
 # 2. Limits of IAM that ministack does not have.
 
 create_access_key, create_user, create_role = iam._create_access_key, iam._create_user, iam._create_role
@@ -220,6 +276,8 @@ def replace_in(module, old, new):
                     value[key] = new
 
 
+for module in (stacks, changesets, handlers):
+    replace_in(module, add_event, publishing_event)
 replace_in(iam, create_access_key, strict_create_access_key)
 replace_in(iam, create_user, limited_name(create_user, "UserName"))
 replace_in(iam, create_role, limited_name(create_role, "RoleName"))

@@ -66,6 +66,7 @@ mod tests {
             parameters: BTreeMap::new(),
             outputs: BTreeMap::new(),
             tags: BTreeMap::new(),
+            topics: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     cloud::aws::{
         ErrorKind,
         stack_events::Failure,
-        stacks::{Stack, StackRequest},
+        stacks::{Notified, Stack, StackRequest},
     },
 };
 
@@ -212,6 +212,7 @@ impl Desired<'_> {
             role_arn,
             token,
             may_create_principals,
+            notified: Notified::AsBefore,
         }
     }
 }

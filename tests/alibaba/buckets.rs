@@ -1,7 +1,9 @@
 //! Buckets, and the keys and sessions of their bindings.
 
-use bindery_test_support::alibaba::{Alibaba, Request};
+use bindery::cloud::alibaba::{Account, AccountSettings, Endpoints, Environment, ErrorKind};
+use bindery_test_support::alibaba::{Alibaba, REGION, Request};
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::cloud::{BUCKET, Cloud, text};
 
@@ -61,6 +63,55 @@ async fn a_session_says_when_it_ends_and_has_no_rights_after_the_binding() {
     assert_eq!(cloud.oss(session, "DELETE", "a", ""), 204);
     cloud.unbound(BUCKET, "one", "s").await;
     assert_eq!(cloud.oss(session, "PUT", "a", "content"), 403);
+    cloud.deprovisioned(BUCKET, "one").await;
+    assert_eq!(cloud.server.left(), Vec::<String>::new());
+}
+
+/// An application with a token of the cluster, as its SDK asks.
+fn application(cloud: &Cloud, role: &str, subject: &str, file: &std::path::Path) -> Account {
+    std::fs::write(file, cloud.server.oidc_token("ack", subject, AUDIENCE, 600)).unwrap();
+    let url = || Some(cloud.server.url().parse().unwrap());
+    let environment =
+        [("ROLE_ARN", role), ("OIDC_PROVIDER_ARN", PROVIDER), ("OIDC_TOKEN_FILE", file.to_str().unwrap())];
+    let environment = environment.map(|(name, value)| (format!("ALIBABA_CLOUD_{name}"), value.to_owned()));
+    Account::new(AccountSettings {
+        region: Some(REGION.to_owned()),
+        endpoints: Endpoints { rds: url(), ram: url(), sts: url(), oss: url(), metadata: url() },
+        environment: Environment::new(environment),
+        ..AccountSettings::default()
+    })
+}
+
+const AUDIENCE: &str = "sts.aliyuncs.com";
+const ISSUER: &str = "https://oidc.example";
+const PROVIDER: &str = "acs:ram::1234567890123456:oidc-provider/ack";
+
+#[tokio::test]
+async fn a_role_is_for_the_pods_of_its_service_account_and_nothing_of_it_is_secret() {
+    let cloud = Cloud::with(&format!("rrsa: {{oidcProviderArn: '{PROVIDER}', issuer: '{ISSUER}'}}")).await;
+    assert_eq!(cloud.server.oidc_provider("ack", ISSUER, AUDIENCE), PROVIDER);
+    cloud.provisioned(BUCKET, "one", json!({})).await;
+    let asked = json!({"credentials": "rrsa", "serviceAccount": "web", "access": "read"});
+    let bound = cloud.bound(BUCKET, "one", "r", asked).await;
+    let credentials = &bound["credentials"];
+    for empty in ["access_key_id", "secret_access_key", "security_token"] {
+        assert_eq!(credentials[empty], "", "{credentials}");
+    }
+    assert!(text(credentials, "uri").starts_with("oss://127.0.0.1/bindery-"), "{credentials}");
+    assert!(bound["metadata"]["expires_at"].is_null(), "{bound}");
+    let (role, bucket) = (text(credentials, "role_arn"), text(credentials, "bucket"));
+    let file = NamedTempFile::new().unwrap();
+    let pod = application(&cloud, &role, "system:serviceaccount:shop:web", file.path());
+    assert!(pod.bucket(&bucket).await.unwrap().is_some());
+    let refused = pod.delete_bucket(&bucket).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    let elsewhere = NamedTempFile::new().unwrap();
+    for subject in ["system:serviceaccount:shop:api", "system:serviceaccount:lab:web"] {
+        let other = application(&cloud, &role, subject, elsewhere.path());
+        assert!(other.bucket(&bucket).await.is_err(), "{subject}");
+    }
+    cloud.unbound(BUCKET, "one", "r").await;
+    assert!(pod.bucket(&bucket).await.is_err(), "the session has no rights any more");
     cloud.deprovisioned(BUCKET, "one").await;
     assert_eq!(cloud.server.left(), Vec::<String>::new());
 }

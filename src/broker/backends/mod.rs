@@ -13,6 +13,7 @@ pub mod fake;
 mod outcome;
 mod registry;
 mod resource;
+mod service_account;
 mod sql;
 mod validity;
 mod verb;

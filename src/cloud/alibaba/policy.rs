@@ -41,6 +41,22 @@ pub fn trust(caller: &Caller) -> String {
     .to_string()
 }
 
+/// The trust policy of a role that only the tokens of this subject may assume (RRSA): `provider` is the ARN of the OIDC provider.
+#[must_use]
+pub fn trust_token(provider: &str, issuer: &str, subject: &str) -> String {
+    json!({"Version": "1", "Statement": [{
+        "Effect": "Allow",
+        "Action": "sts:AssumeRole",
+        "Principal": {"Federated": [provider]},
+        "Condition": {"StringEquals": {
+            "oidc:aud": ["sts.aliyuncs.com"],
+            "oidc:iss": [issuer],
+            "oidc:sub": [subject],
+        }},
+    }]})
+    .to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -172,15 +172,19 @@ pub(super) enum CredentialKind {
     User,
     /// Temporary credentials of a RAM role, which end by themselves.
     Session,
+    /// A RAM role for the pods of a service account (RRSA). Nothing of it is secret.
+    Rrsa,
 }
 
 impl Kinds for CredentialKind {
-    const ALL: &'static [Self] = &[Self::User, Self::Session];
+    const ALL: &'static [Self] = &[Self::User, Self::Session, Self::Rrsa];
+    const ALLOWED: &'static [Self] = &[Self::User, Self::Session];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Session => "session",
+            Self::Rrsa => "rrsa",
         }
     }
 }

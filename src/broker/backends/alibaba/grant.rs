@@ -12,7 +12,12 @@ use super::{
 };
 use crate::{
     broker::{
-        backends::{Unacceptable, access::Access, choice::Choice},
+        backends::{
+            Unacceptable,
+            access::Access,
+            choice::Choice,
+            service_account::{self, ServiceAccount},
+        },
         config::Lifetime,
     },
     cloud::alibaba::sessions::LONGEST_BY_DEFAULT,
@@ -35,11 +40,21 @@ pub(super) struct AccountGrant {
 }
 
 /// The access to a bucket that a binding gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BucketGrant {
     pub(super) access: Access,
-    /// How long the session lasts; none for a key.
-    pub(super) session: Option<Duration>,
+    pub(super) holder: Holder,
+}
+
+/// Who has the access to a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// A user with an access key.
+    User,
+    /// A role with a session of this length.
+    Session(Duration),
+    /// A role for the pods of a service account.
+    Pods(ServiceAccount),
 }
 
 #[derive(Default, Deserialize)]
@@ -58,6 +73,7 @@ struct BucketParameters {
     access: Option<Access>,
     credentials: Option<CredentialKind>,
     valid_for: Option<Lifetime>,
+    service_account: Option<String>,
 }
 
 /// The account that a binding with these parameters gets. Empty names and passwords count as absent: manifests leave
@@ -136,7 +152,7 @@ pub(super) fn account_properties(access: &Choice<Access>) -> Map<String, Value> 
     properties
 }
 
-/// The access to a bucket that a binding with these parameters gets.
+/// The access to a bucket that a binding with these parameters gets. The platform's context says in which namespace it is.
 ///
 /// # Errors
 /// Names the parameter that is unknown or not allowed.
@@ -144,16 +160,26 @@ pub(super) fn bucket(
     definition: &BucketDefinition,
     access: &Choice<Access>,
     given: &Object,
+    context: &Object,
 ) -> Result<BucketGrant, Unacceptable> {
     let asked: BucketParameters = read(given)?;
     let access = access.take(asked.access).map_err(|problem| invalid("access", &problem))?;
     let kind = definition.credentials.take(asked.credentials);
-    match kind.map_err(|problem| invalid("credentials", &problem))? {
-        CredentialKind::User if asked.valid_for.is_some() => {
-            let problem = "only a session has an end; ask for credentials: session, or leave it out";
-            Err(invalid("validFor", problem))
+    let kind = kind.map_err(|problem| invalid("credentials", &problem))?;
+    if kind != CredentialKind::Session && asked.valid_for.is_some() {
+        let problem = "only a session has an end; ask for credentials: session, or leave it out";
+        return Err(invalid("validFor", problem));
+    }
+    if kind != CredentialKind::Rrsa && asked.service_account.is_some() {
+        return Err(invalid("serviceAccount", "belongs to credentials: rrsa; leave it out"));
+    }
+    match kind {
+        CredentialKind::User => Ok(BucketGrant { access, holder: Holder::User }),
+        CredentialKind::Rrsa => {
+            let account = ServiceAccount::read(asked.service_account.as_deref(), context);
+            let account = account.map_err(|(name, problem)| invalid(name, problem))?;
+            Ok(BucketGrant { access, holder: Holder::Pods(account) })
         }
-        CredentialKind::User => Ok(BucketGrant { access, session: None }),
         CredentialKind::Session => {
             let lifetime = definition.valid_for.take(asked.valid_for);
             let lifetime = lifetime.map_err(|problem| invalid("validFor", &problem))?;
@@ -161,7 +187,7 @@ pub(super) fn bucket(
             if !(SESSIONS.0..=SESSIONS.1).contains(&duration) {
                 return Err(invalid("validFor", "sessions last 15m to 1h; ask for such a time"));
             }
-            Ok(BucketGrant { access, session: Some(duration) })
+            Ok(BucketGrant { access, holder: Holder::Session(duration) })
         }
     }
 }
@@ -171,10 +197,17 @@ pub(super) fn bucket_properties(
     definition: &BucketDefinition,
     access: &Choice<Access>,
 ) -> Map<String, Value> {
-    let kinds = "An access key that lasts until the binding ends (user), or temporary credentials (session).";
-    Map::from_iter([
+    let kinds = "An access key that lasts until the binding ends (user), temporary credentials (session), or a role for a \
+                 service account (rrsa).";
+    let mut properties = Map::from_iter([
         ("access".to_owned(), access.schema("What the binding may do with the bucket.")),
         ("credentials".to_owned(), definition.credentials.schema(kinds)),
         ("validFor".to_owned(), definition.valid_for.schema()),
-    ])
+    ]);
+    if definition.offers_roles() {
+        let account = json!({"type": "string", "maxLength": 253, "default": service_account::DEFAULT,
+            "description": "The service account whose pods get the role, with credentials: rrsa."});
+        properties.insert("serviceAccount".to_owned(), account);
+    }
+    properties
 }

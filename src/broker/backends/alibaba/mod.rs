@@ -205,7 +205,7 @@ impl Provider for Services {
     }
 
     fn check_binding(&self, on: &InstanceSpec, wanted: &BindingSpec) -> Result<(), Unacceptable> {
-        self.offered(on)?.check_binding(&wanted.parameters)
+        self.offered(on)?.check_binding(wanted)
     }
 
     async fn provision(&self, instance: &InstanceSpec) -> Result<Progress<()>, ServiceError> {
@@ -260,9 +260,9 @@ impl Provider for Services {
                 self.bind_account(on, binding, server.engine, &granted).await
             }
             Product::Oss(bucket) => {
-                let granted = plan.bucket_grant(bucket, &binding.parameters);
+                let granted = plan.bucket_grant(bucket, binding);
                 let granted = granted.map_err(|refusal| self.refused(refusal))?;
-                self.bind_bucket(on, binding, granted, bucket.offers_sessions()).await
+                self.bind_bucket(on, binding, &granted, bucket).await
             }
         }
     }

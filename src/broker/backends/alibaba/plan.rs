@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     broker::{
-        backends::{InstanceSpec, Unacceptable},
+        backends::{BindingSpec, InstanceSpec, Unacceptable},
         config::DIALECT,
     },
     contract::well_known_variables,
@@ -183,20 +183,20 @@ impl Plan {
         grant::account(definition.engine, &self.definition.access, parameters)
     }
 
-    /// The access to a bucket that a binding with these parameters gets.
+    /// The access to a bucket that a binding gets.
     pub(super) fn bucket_grant(
         &self,
         definition: &BucketDefinition,
-        parameters: &Object,
+        binding: &BindingSpec,
     ) -> Result<BucketGrant, Unacceptable> {
-        grant::bucket(definition, &self.definition.access, parameters)
+        grant::bucket(definition, &self.definition.access, &binding.parameters, &binding.context)
     }
 
-    /// Refuses parameters of a binding that the plan does not allow.
-    pub(super) fn check_binding(&self, parameters: &Object) -> Result<(), Unacceptable> {
+    /// Refuses a binding with parameters that the plan does not allow.
+    pub(super) fn check_binding(&self, binding: &BindingSpec) -> Result<(), Unacceptable> {
         match &self.definition.product {
-            Product::Rds(server) => self.account(server, parameters).map(drop),
-            Product::Oss(bucket) => self.bucket_grant(bucket, parameters).map(drop),
+            Product::Rds(server) => self.account(server, &binding.parameters).map(drop),
+            Product::Oss(bucket) => self.bucket_grant(bucket, binding).map(drop),
         }
     }
 
@@ -209,5 +209,10 @@ impl BucketDefinition {
     /// Whether bindings may be sessions, so that they have a token.
     pub(super) fn offers_sessions(&self) -> bool {
         self.credentials.allowed.contains(&CredentialKind::Session)
+    }
+
+    /// Whether bindings may be roles for service accounts.
+    pub(super) fn offers_roles(&self) -> bool {
+        self.credentials.allowed.contains(&CredentialKind::Rrsa)
     }
 }

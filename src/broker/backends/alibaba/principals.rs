@@ -1,5 +1,5 @@
-//! Bindings of buckets: each has a RAM user with an access key, or a RAM role with a session, and one policy for the
-//! bucket. Without the policy, keys and sessions have no rights.
+//! Bindings of buckets: each has a RAM user with an access key, a RAM role with a session, or a RAM role for the pods of a
+//! service account, and one policy for the bucket. Without the policy, none of them has rights.
 
 use std::time::Duration;
 
@@ -8,9 +8,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, sleep};
 
-use super::{Services, grant::BucketGrant, naming};
+use super::{
+    Services,
+    catalog::BucketDefinition,
+    grant::{BucketGrant, Holder},
+    naming,
+    settings::Rrsa,
+};
 use crate::{
-    broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError, access::Access},
+    broker::backends::{
+        BindingSpec, Bound, InstanceSpec, Progress, ServiceError, access::Access,
+        service_account::ServiceAccount,
+    },
     cloud::alibaba::{
         AccessKey, ErrorKind, Session,
         policy::{self, Statement},
@@ -63,8 +72,8 @@ impl Services {
         &self,
         on: &InstanceSpec,
         binding: &BindingSpec,
-        granted: BucketGrant,
-        has_token: bool,
+        granted: &BucketGrant,
+        definition: &BucketDefinition,
     ) -> Result<Progress<Bound>, ServiceError> {
         let failed = |error| self.failed(&error);
         let (bucket, name) = (self.instance_name(&on.id), self.binding_name(&on.id, &binding.id));
@@ -78,23 +87,34 @@ impl Services {
         let comment = naming::comment(binding);
         let wanted = PrincipalRequest { name: &name, comment: &comment, policy: &policy };
         let begun = Timestamp::now();
-        let (key, expires_at) = match granted.session {
-            None => (self.account.create_user(&wanted).await.map_err(failed)?, None),
-            Some(duration) => {
-                let Session { key, expires_at } = self.session(&wanted, duration).await?;
-                (key, Some(expires_at))
+        let (mut key, mut expires_at, mut role) = (None, None, None);
+        match &granted.holder {
+            Holder::User => key = Some(self.account.create_user(&wanted).await.map_err(failed)?),
+            Holder::Session(duration) => {
+                let session = self.session(&wanted, *duration).await?;
+                (key, expires_at) = (Some(session.key), Some(session.expires_at));
             }
-        };
-        self.until_known(&bucket, &key).await?;
+            Holder::Pods(account) => role = Some(self.role_for(&wanted, account).await?),
+        }
+        if let Some(key) = &key {
+            self.until_known(&bucket, key).await?;
+        }
         let endpoint = self.account.oss_endpoint().await.map_err(failed)?;
         let region = self.account.region().await.map_err(failed)?;
         let host = endpoint.host_str().unwrap_or_default();
         let port = endpoint.port_or_known_default().unwrap_or_default();
         let endpoint_url = endpoint.as_str().trim_end_matches('/');
-        let shown =
-            Shown { bucket: &bucket, name: &name, host, endpoint: endpoint_url, region: &region, key: &key };
+        let shown = Shown {
+            bucket: &bucket,
+            name: &name,
+            host,
+            endpoint: endpoint_url,
+            region: &region,
+            key: key.as_ref(),
+            role: role.as_deref(),
+        };
         Ok(Progress::Done(Bound {
-            credentials: shown.credentials(has_token).into(),
+            credentials: shown.credentials(definition).into(),
             endpoints: vec![Endpoint {
                 host: host.to_owned(),
                 ports: vec![port.to_string()],
@@ -140,6 +160,23 @@ impl Services {
                 Err(error) => return Err(self.failed(&error)),
             }
         }
+    }
+
+    /// Creates a role for the pods of a service account. Returns its ARN.
+    async fn role_for(
+        &self,
+        wanted: &PrincipalRequest<'_>,
+        account: &ServiceAccount,
+    ) -> Result<String, ServiceError> {
+        let failed = |error| self.failed(&error);
+        let Some(Rrsa { oidc_provider_arn, issuer }) = &self.settings.rrsa else {
+            let problem = "the backend names no provider of the cluster's tokens; set rrsa, or ask for other credentials";
+            return Err(ServiceError::new(&self.name, problem));
+        };
+        let subject = format!("system:serviceaccount:{}:{}", account.namespace, account.name);
+        let trust = policy::trust_token(oidc_provider_arn, issuer, &subject);
+        let caller = self.account.caller().await.map_err(failed)?;
+        self.account.create_role(wanted, &trust, &caller.account).await.map_err(failed)
     }
 
     /// Waits until OSS lets the key in.
@@ -193,28 +230,41 @@ struct Shown<'a> {
     host: &'a str,
     endpoint: &'a str,
     region: &'a str,
-    key: &'a AccessKey,
+    /// Absent for a role.
+    key: Option<&'a AccessKey>,
+    role: Option<&'a str>,
 }
 
 impl Shown<'_> {
-    /// The keys of the former broker, and what SDKs need beside. A user's key has an empty token, which SDKs take for
-    /// absent.
-    fn credentials(&self, has_token: bool) -> Object {
-        let Self { bucket, name, host, endpoint, region, key } = self;
-        let secret = key.secret.expose_secret();
-        let (id, encoded) = (&key.id, utf8_percent_encode(secret, NON_ALPHANUMERIC));
-        let token = key.token.as_ref().map_or("", |token| token.expose_secret());
-        let keys = [
-            ("bucket", (*bucket).to_owned()),
-            ("username", (*name).to_owned()),
-            ("access_key_id", id.clone()),
-            ("secret_access_key", secret.to_owned()),
-            ("host", (*host).to_owned()),
-            ("uri", format!("oss://{id}:{encoded}@{host}/{bucket}")),
-            ("endpoint", (*endpoint).to_owned()),
-            ("region", (*region).to_owned()),
+    /// The keys of the former broker, and what SDKs need beside. What belongs to another kind of credentials that the plan
+    /// offers is empty, which SDKs take for absent.
+    fn credentials(&self, definition: &BucketDefinition) -> Object {
+        let Self { bucket, name, host, endpoint, region, key, role } = self;
+        let secret = key.map_or("", |key| key.secret.expose_secret());
+        let id = key.map_or("", |key| key.id.as_str());
+        let token = key.and_then(|key| key.token.as_ref()).map_or("", |token| token.expose_secret());
+        let login = if key.is_some() {
+            format!("{id}:{}@", utf8_percent_encode(secret, NON_ALPHANUMERIC))
+        } else {
+            String::new()
+        };
+        let uri = format!("oss://{login}{host}/{bucket}");
+        let mut keys = vec![
+            ("bucket", *bucket),
+            ("username", *name),
+            ("access_key_id", id),
+            ("secret_access_key", secret),
+            ("host", *host),
+            ("uri", &uri),
+            ("endpoint", *endpoint),
+            ("region", *region),
         ];
-        let token = has_token.then(|| ("security_token", token.to_owned()));
-        keys.into_iter().chain(token).map(|(key, value)| (key.to_owned(), value.into())).collect()
+        if definition.offers_sessions() {
+            keys.push(("security_token", token));
+        }
+        if definition.offers_roles() {
+            keys.push(("role_arn", role.unwrap_or_default()));
+        }
+        keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
-    catalog::{BUILT_IN, Catalog, Engine, PlanDefinition, Product, ServiceDefinition},
+    catalog::{BUILT_IN, Catalog, CredentialKind, Engine, PlanDefinition, Product, ServiceDefinition},
     naming,
     placement::{Network, check_security_ips},
     release::Release,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     broker::{
         backends::access::Access,
-        config::{BackendSettings, ConfigError, RawSettings},
+        config::{BackendSettings, ConfigError, Kinds, RawSettings},
     },
     cloud::alibaba::{AccountSettings, AssumedRole, Credentials, Endpoints, Environment, KeyId},
 };
@@ -45,6 +45,16 @@ struct Fields {
     release: Release,
     catalog_file: Option<PathBuf>,
     services: Option<Vec<String>>,
+    rrsa: Option<Rrsa>,
+}
+
+/// The provider of the cluster's tokens, by which pods get RAM roles (RRSA).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Rrsa {
+    pub(super) oidc_provider_arn: String,
+    /// The URL of the issuer, as it is in the tokens.
+    pub(super) issuer: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +89,7 @@ pub(super) struct Settings {
     /// What happens to data, for plans without rules of their own.
     pub(super) release: Release,
     pub(super) services: Vec<ServiceDefinition>,
+    pub(super) rrsa: Option<Rrsa>,
 }
 
 impl Settings {
@@ -106,7 +117,11 @@ impl Settings {
         check_security_ips(&fields.security_ips, &raw.at("securityIps"))?;
         check_tags(&fields.tags, &raw.at("tags"))?;
         fields.release.check(&raw.at("release"))?;
-        let services = services(raw, fields.catalog_file.as_ref(), fields.services.as_deref())?;
+        let mut services = services(raw, fields.catalog_file.as_ref(), fields.services.as_deref())?;
+        if let Some(rrsa) = &fields.rrsa {
+            rrsa.check(raw)?;
+        }
+        offer_roles(&mut services, fields.rrsa.is_some(), raw)?;
         let role = fields.role.map(|RoleFields { arn, external_id }| AssumedRole { arn, external_id });
         Ok(Self {
             name: backend.name.to_string(),
@@ -124,8 +139,45 @@ impl Settings {
             tags: fields.tags,
             release: fields.release,
             services,
+            rrsa: fields.rrsa,
         })
     }
+}
+
+impl Rrsa {
+    fn check(&self, raw: &RawSettings) -> Result<(), ConfigError> {
+        let Self { oidc_provider_arn, issuer } = self;
+        if !(oidc_provider_arn.starts_with("acs:ram::") && oidc_provider_arn.contains(":oidc-provider/")) {
+            let problem =
+                format!("is {oidc_provider_arn:?}; write it as acs:ram::1234567890123456:oidc-provider/NAME");
+            return Err(ConfigError::invalid(raw.at("rrsa.oidcProviderArn"), problem));
+        }
+        if !issuer.starts_with("https://") {
+            let problem = format!("is {issuer:?}; write the URL of the issuer, which begins with https://");
+            return Err(ConfigError::invalid(raw.at("rrsa.issuer"), problem));
+        }
+        Ok(())
+    }
+}
+
+/// Where pods can get roles, plans that do not limit the kinds of credentials offer roles.
+fn offer_roles(
+    services: &mut [ServiceDefinition],
+    has_provider: bool,
+    raw: &RawSettings,
+) -> Result<(), ConfigError> {
+    for plan in services.iter_mut().flat_map(|service| &mut service.plans) {
+        let Product::Oss(bucket) = &mut plan.product else { continue };
+        let allowed = &mut bucket.credentials.allowed;
+        if has_provider && *allowed == CredentialKind::ALLOWED {
+            allowed.push(CredentialKind::Rrsa);
+        }
+        if !has_provider && allowed.contains(&CredentialKind::Rrsa) {
+            let problem = format!("is missing, and plan {:?} allows credentials: rrsa; set it", plan.name);
+            return Err(ConfigError::invalid(raw.at("rrsa"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn credentials(

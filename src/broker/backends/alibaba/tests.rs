@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::{
     catalog::{Engine, Product},
-    grant::{AccountGrant, BucketGrant},
+    grant::{AccountGrant, BucketGrant, Holder},
     plan::{Plan, catalog_entry, plans},
     server_parameters::WantedServer,
     settings::Settings,
 };
 use crate::{
     broker::{
-        backends::{InstanceSpec, Registry, Unacceptable, access::Access},
+        backends::{BindingSpec, InstanceSpec, Registry, Unacceptable, access::Access},
         config::{ConfigError, LoadedConfig, Schemas},
     },
     osb::Object,
@@ -57,8 +57,14 @@ fn account(plan: &Plan, parameters: Value) -> Result<AccountGrant, Unacceptable>
 }
 
 fn bucket_grant(plan: &Plan, parameters: Value) -> Result<BucketGrant, Unacceptable> {
+    bucket_grant_in(plan, parameters, json!({}))
+}
+
+fn bucket_grant_in(plan: &Plan, parameters: Value, context: Value) -> Result<BucketGrant, Unacceptable> {
     let Product::Oss(definition) = &plan.definition.product else { panic!("no bucket") };
-    plan.bucket_grant(definition, &object(parameters))
+    let (parameters, context) = (object(parameters), object(context));
+    let binding = BindingSpec { id: "b".into(), parameters, context, bind_resource: Object::new() };
+    plan.bucket_grant(definition, &binding)
 }
 
 fn instance(plan: &Plan, parameters: &Value) -> InstanceSpec {
@@ -276,11 +282,43 @@ fn postgresql_has_owners_alone() {
 #[test]
 fn a_session_lasts_up_to_an_hour() {
     let plan = plan("", "default");
-    let user = BucketGrant { access: Access::ReadWrite, session: None };
+    let user = BucketGrant { access: Access::ReadWrite, holder: Holder::User };
     assert_eq!(bucket_grant(&plan, json!({})), Ok(user));
     let session = bucket_grant(&plan, json!({"credentials": "session", "validFor": "30m", "access": "read"}));
-    let half = Some(std::time::Duration::from_mins(30));
-    assert_eq!(session, Ok(BucketGrant { access: Access::Read, session: half }));
+    let half = Holder::Session(std::time::Duration::from_mins(30));
+    assert_eq!(session, Ok(BucketGrant { access: Access::Read, holder: half }));
     assert!(bucket_grant(&plan, json!({"credentials": "session", "validFor": "2h"})).is_err());
     assert!(bucket_grant(&plan, json!({"validFor": "30m"})).is_err());
+}
+
+const RRSA: &str = "rrsa: {oidcProviderArn: 'acs:ram::1:oidc-provider/ack', issuer: 'https://oidc.example'}";
+
+#[test]
+fn a_role_is_for_a_service_account_of_the_bindings_namespace() {
+    let plan = plan(RRSA, "default");
+    let asked = |account: &str| json!({"credentials": "rrsa", "serviceAccount": account});
+    let granted = bucket_grant_in(&plan, asked("web"), json!({"namespace": "shop"})).unwrap();
+    let Holder::Pods(account) = granted.holder else { panic!("a role") };
+    assert_eq!((account.namespace.as_str(), account.name.as_str()), ("shop", "web"));
+    for (parameters, context, named) in [
+        (asked("web"), json!({}), "parameter credentials: needs a namespace"),
+        (asked("a*"), json!({"namespace": "shop"}), "parameter serviceAccount"),
+        (json!({"serviceAccount": "web"}), json!({"namespace": "shop"}), "belongs to credentials: rrsa"),
+        (json!({"credentials": "rrsa", "validFor": "30m"}), json!({"namespace": "shop"}), "only a session"),
+    ] {
+        let message = bucket_grant_in(&plan, parameters, context).unwrap_err().to_string();
+        assert!(message.contains(named), "{message}");
+    }
+    let message =
+        bucket_grant(&self::plan("", "default"), json!({"credentials": "rrsa"})).unwrap_err().to_string();
+    assert!(message.contains("ask for user or session"), "{message}");
+}
+
+#[rstest::rstest]
+#[case("rrsa: {oidcProviderArn: ack, issuer: 'https://oidc.example'}", "rrsa.oidcProviderArn")]
+#[case("rrsa: {oidcProviderArn: 'acs:ram::1:oidc-provider/ack', issuer: oidc.example}", "rrsa.issuer")]
+#[case("rrsa: {issuer: 'https://oidc.example'}", "oidcProviderArn")]
+fn a_wrong_provider_of_tokens_is_named(#[case] settings: &str, #[case] named: &str) {
+    let message = configured(settings).unwrap_err().to_string();
+    assert!(message.contains(named), "{message}");
 }

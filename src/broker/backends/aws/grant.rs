@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::offered::{CredentialKind, OfferedService};
 use crate::{
     broker::{
-        backends::{Unacceptable, access::Access},
+        backends::{Unacceptable, access::Access, service_account},
         config::Lifetime,
     },
     cloud::aws::{pod_identity::ServiceAccount, sessions::LONGEST_CHAINED},
@@ -18,8 +18,6 @@ use crate::{
 
 /// How long sessions last in STS.
 const SESSIONS: (Duration, Duration) = (Duration::from_mins(15), Duration::from_hours(12));
-/// The service account of pods that name none.
-const DEFAULT_ACCOUNT: &str = "default";
 
 /// The parameters of a binding.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,7 +70,7 @@ pub(super) fn schema(service: &OfferedService) -> Value {
         "validFor": service.valid_for.schema(),
     });
     if service.offers_roles() {
-        properties["serviceAccount"] = json!({"type": "string", "maxLength": 253, "default": DEFAULT_ACCOUNT,
+        properties["serviceAccount"] = json!({"type": "string", "maxLength": 253, "default": service_account::DEFAULT,
             "description": "The service account whose pods get the role, with credentials: irsa or pod-identity."});
     }
     properties
@@ -115,8 +113,10 @@ impl OfferedService {
             }
             (CredentialKind::User, None) => Ok(Granted::User(access)),
             (CredentialKind::Irsa | CredentialKind::PodIdentity, None) => {
-                let account = parameters.service_account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
-                Ok(Granted::Role(access, self.role(kind, account, context)?))
+                let account =
+                    service_account::ServiceAccount::read(parameters.service_account.as_deref(), context);
+                let account = account.or_else(|(name, problem)| refuse(name, problem))?;
+                Ok(Granted::Role(access, self.role(kind, account)?))
             }
         }
     }
@@ -131,16 +131,12 @@ impl OfferedService {
         Ok(Granted::Session(access, duration))
     }
 
-    fn role(&self, kind: CredentialKind, account: &str, context: &Object) -> Result<RoleFor, Unacceptable> {
-        if !is_name(account, 253) {
-            return refuse("serviceAccount", "is no name of a service account");
-        }
-        // Only the platform says in which namespace a binding is.
-        let namespace = context.get("namespace").and_then(Value::as_str).unwrap_or_default();
-        if !is_name(namespace, 63) {
-            return refuse("credentials", "needs a namespace of Kubernetes in the platform's context");
-        }
-        let (namespace, account) = (namespace.to_owned(), account.to_owned());
+    fn role(
+        &self,
+        kind: CredentialKind,
+        account: service_account::ServiceAccount,
+    ) -> Result<RoleFor, Unacceptable> {
+        let service_account::ServiceAccount { namespace, name: account } = account;
         let eks = &self.eks;
         match (kind, &eks.oidc_provider_arn, &eks.cluster_name) {
             (CredentialKind::Irsa, Some(provider), _) => {
@@ -152,11 +148,6 @@ impl OfferedService {
             _ => refuse("credentials", "needs a cluster on EKS, which the backend does not name"),
         }
     }
-}
-
-fn is_name(text: &str, longest: usize) -> bool {
-    let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
-    !text.is_empty() && text.len() <= longest && text.chars().all(fits)
 }
 
 fn refuse<T>(name: &str, problem: &str) -> Result<T, Unacceptable> {

@@ -7,6 +7,7 @@
 mod actions;
 mod buckets;
 mod cloud;
+mod conformance;
 mod credentials;
 mod databases;
 mod faults;

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test's set-up fails the test")]
 
 mod cloud;
+mod conformance;
 mod databases;
 mod faults;
 mod kills;

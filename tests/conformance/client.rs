@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use bindery::osb::header;
-use reqwest::{Method, RequestBuilder, header::HeaderMap};
+pub(crate) use bindery_test_support::strict::Answer;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::{platform::until, strict};
+use crate::platform::until;
 
 /// The instance and the binding of most tests.
 pub(crate) const I: &str = "/v2/service_instances/i";
@@ -18,43 +19,6 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
     version: &'static str,
-}
-
-/// What the broker answered.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    /// `null` when there is none.
-    pub(crate) body: Value,
-}
-
-impl Answer {
-    /// The body of an answer that must have this status.
-    #[track_caller]
-    pub(crate) fn must(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{}", self.body);
-        self.body
-    }
-
-    /// Must be 422 with this code.
-    #[track_caller]
-    pub(crate) fn must_be(self, code: &str) {
-        assert_eq!((self.status, self.body["error"].as_str()), (422, Some(code)), "{}", self.body);
-    }
-
-    /// Must be refused with this status, and a text that holds this.
-    #[track_caller]
-    pub(crate) fn must_say(self, status: u16, text: &str) {
-        let body = self.must(status);
-        assert!(body["description"].as_str().unwrap().contains(text), "{text} is not in {body}");
-    }
-
-    /// The operation of an answer that must be 202.
-    #[track_caller]
-    pub(crate) fn operation(self) -> String {
-        self.must(202)["operation"].as_str().expect("an operation").to_owned()
-    }
 }
 
 impl Client {
@@ -94,8 +58,7 @@ impl Client {
             serde_json::from_slice(&bytes).expect("a body of JSON")
         };
         let answer = Answer { status, headers, body };
-        let deviations = strict::examine(&method, &path, version.as_deref(), &answer);
-        assert!(deviations.is_empty(), "{method} {path} in {version:?}: {deviations:#?}\n{answer:#?}");
+        answer.must_be_strict(&method, &path, version.as_deref());
         answer
     }
 

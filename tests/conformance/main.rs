@@ -45,7 +45,6 @@ mod profile;
 mod provision;
 mod rotation;
 mod stores;
-mod strict;
 mod unbind;
 mod update;
 mod versions;

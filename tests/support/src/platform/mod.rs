@@ -1,5 +1,6 @@
 //! The platform of the tests: it sends requests to the router of a broker with its own store. Shared by the suites.
 
+mod conformance;
 mod plans;
 mod services;
 
@@ -19,6 +20,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
+
+use crate::strict;
 
 pub use plans::{Plan, Plans, member};
 
@@ -269,7 +272,9 @@ async fn send(router: Router, method: &str, path: &str, body: Option<Value>) -> 
         .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
         .unwrap();
     let response = router.oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap())
+    let answer = strict::Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap() };
+    answer.must_be_strict(method, path.split('?').next().unwrap_or(path), Some("2.17"));
+    (answer.status, answer.body)
 }

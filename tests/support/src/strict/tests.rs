@@ -1,6 +1,9 @@
 //! Checks that `strict` finds mistakes.
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER};
+use axum::http::{
+    HeaderMap, HeaderName,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use rstest::rstest;
 use serde_json::json;
 

@@ -1,9 +1,52 @@
-//! Checks answers as strictly as the strictest platforms: only fields that the request's version knows, no `null`,
-//! every field of its type, and no misplaced field. Lists what is wrong.
+//! Answers of a broker, examined as strictly as by the strictest platforms: only fields that the request's version knows, no
+//! `null`, every field of its type, and no misplaced field. Every suite with a broker has its answers examined.
 
+use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 
-use crate::client::Answer;
+/// What the broker answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// `null` when there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub fn must(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body
+    }
+
+    /// Must be 422 with this code.
+    #[track_caller]
+    pub fn must_be(self, code: &str) {
+        assert_eq!((self.status, self.body["error"].as_str()), (422, Some(code)), "{}", self.body);
+    }
+
+    /// Must be refused with this status, and a text that holds this.
+    #[track_caller]
+    pub fn must_say(self, status: u16, text: &str) {
+        let body = self.must(status);
+        assert!(body["description"].as_str().unwrap().contains(text), "{text} is not in {body}");
+    }
+
+    /// The operation of an answer that must be 202.
+    #[track_caller]
+    pub fn operation(self) -> String {
+        self.must(202)["operation"].as_str().expect("an operation").to_owned()
+    }
+
+    /// Must have nothing wrong as an answer to this request.
+    #[track_caller]
+    pub fn must_be_strict(&self, method: &str, path: &str, version: Option<&str>) {
+        let deviations = examine(method, path, version, self);
+        assert!(deviations.is_empty(), "{method} {path} in {version:?}: {deviations:#?}\n{self:#?}");
+    }
+}
 
 /// What a field must hold.
 #[derive(Clone, Copy)]
@@ -227,7 +270,7 @@ impl Verb {
 }
 
 /// What is wrong with an answer.
-pub(crate) fn examine(method: &str, path: &str, version: Option<&str>, answer: &Answer) -> Vec<String> {
+fn examine(method: &str, path: &str, version: Option<&str>, answer: &Answer) -> Vec<String> {
     let mut wrong = Vec::new();
     let verb = Verb::of(method, path);
     if verb == Verb::Catalog && answer.status == 304 {

@@ -35,7 +35,7 @@ bench: ## What an injection costs, beside a webhook that allows all; bindings ea
 	@tests/preflight rust postgresql mariadb cluster
 	cargo bench --bench webhook
 	cargo bench --bench bind
-	tests/cluster/with-cluster cargo test --quiet --test policies -- --ignored --nocapture the_cost
+	tests/cluster/with-cluster cargo test --profile bench --quiet --test policies -- --ignored --nocapture the_cost
 
 generate: ## Write the CRDs and the default values into the chart.
 	cargo run --quiet -- crds > target/crds.yaml

@@ -36,7 +36,7 @@ pub(super) use self::report::ReportKind;
 use self::{
     findings::{Findings, Violations, violations},
     judge::{Judge, NamespaceTraits},
-    kinds::{KINDS, Kind, ObjectName, Sample},
+    kinds::{KINDS, Kind, ObjectName, SERVICE_BINDING, Sample},
     progress::Progress,
     report::report,
     report_writer::ReportWriter,
@@ -150,13 +150,24 @@ impl Audit {
         event: watcher::Result<Event<Guarded<DynamicObject>>>,
     ) {
         match event {
-            Ok(Event::Init) => drop(progress.listed.insert(kind, BTreeSet::new())),
+            Ok(Event::Init) => {
+                progress.listed.insert(kind, BTreeSet::new());
+                if kind.name == SERVICE_BINDING {
+                    progress.findings.list_bindings();
+                }
+            }
             Ok(Event::InitApply(object)) => {
+                if let (SERVICE_BINDING, Some((namespace, name))) = (kind.name, object_metadata(&object)) {
+                    progress.findings.list_binding(&namespace, &name);
+                }
                 if let Some((namespace, name)) = self.judge(judge, progress, kind, object) {
                     progress.listed.entry(kind).or_default().insert((namespace, name));
                 }
             }
             Ok(Event::InitDone) => {
+                if kind.name == SERVICE_BINDING {
+                    progress.findings.bindings_listed();
+                }
                 let listed = progress.listed.remove(kind).unwrap_or_default();
                 progress.findings.retain(kind, &listed);
                 progress.unlisted.remove(kind);
@@ -164,14 +175,26 @@ impl Audit {
             }
             Ok(Event::Apply(object)) => {
                 progress.problems.remove(kind);
+                if let (SERVICE_BINDING, Some((namespace, name))) = (kind.name, object_metadata(&object)) {
+                    progress.findings.set_binding(&namespace, &name, true);
+                }
                 self.judge(judge, progress, kind, object);
             }
             Ok(Event::Delete(object)) => {
                 progress.problems.remove(kind);
                 let metadata = object_metadata(&object);
                 if let Some((namespace, name)) = metadata {
+                    if kind.name == SERVICE_BINDING {
+                        progress.findings.set_binding(&namespace, &name, false);
+                    }
                     progress.findings.remove(&namespace, &ObjectName { kind, name });
                 }
+            }
+            // Without the kind there is no binding.
+            Err(error) if kind.name == SERVICE_BINDING && !judge.needs_bindings() && is_absent(&error) => {
+                progress.findings.list_bindings();
+                progress.findings.bindings_listed();
+                progress.unlisted.remove(kind);
             }
             Err(error) => {
                 // The watch restarts by itself, and does not tell when an interruption is over.
@@ -208,9 +231,13 @@ impl Audit {
         if let Some(age) = judge.next_age(&sample, now) {
             progress.end_by(now.duration_until(age).max(AGE_CHECK));
         }
-        let all = violations(verdicts);
-        let place = (!all.is_empty()).then(|| (sample.namespace.clone(), sample.object.name.clone()));
-        progress.findings.set(&sample.namespace, sample.object, Violations { uid: sample.uid, all });
+        let mut if_missing: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, verdict) in judge.names(&sample, known.as_deref(), now) {
+            if_missing.entry(name).or_default().extend(violations(vec![verdict]));
+        }
+        let found = Violations { uid: sample.uid, all: violations(verdicts), if_missing };
+        let place = (!found.is_empty()).then(|| (sample.namespace.clone(), sample.object.name.clone()));
+        progress.findings.set(&sample.namespace, sample.object, found);
         place
     }
 
@@ -308,7 +335,7 @@ impl Audit {
                 .map(move |it| (policy.as_str(), it.rule.name(), it.mode.name(), it.violations))
         }));
         let reports = progress.writer.installed().to_vec();
-        let judged = judge.names();
+        let judged = judge.policy_names();
         if self.state.borrow().judged != judged {
             info!(
                 policies = judged.len(),
@@ -325,10 +352,21 @@ impl Audit {
     }
 
     fn report(&self, judge: &Judge, findings: &Findings, namespace: &str) -> Option<serde_json::Value> {
-        let objects = findings.of(namespace)?;
+        let objects = findings.of(namespace);
+        if objects.is_empty() {
+            return None;
+        }
         let known = self.namespaces.get(&ObjectRef::new(namespace));
-        Some(report(namespace, objects, &judge.held_in(namespace, known.as_deref()), judge.policies()))
+        Some(report(namespace, &objects, &judge.held_in(namespace, known.as_deref()), judge.policies()))
     }
+}
+
+/// Whether the API server does not serve the kind.
+fn is_absent(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 fn object_metadata(object: &Guarded<DynamicObject>) -> Option<(String, String)> {

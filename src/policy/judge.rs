@@ -249,7 +249,7 @@ impl Policies {
 
 impl Policy {
     /// Whether the policy says anything about the pod.
-    fn holds(&self, subject: &Subject<'_>, excluded: &[String]) -> bool {
+    pub(super) fn holds(&self, subject: &Subject<'_>, excluded: &[String]) -> bool {
         self.reach.holds_in(subject.namespace, excluded) && self.reach.has_pod(subject)
     }
 

@@ -15,6 +15,7 @@ mod credentials;
 mod error;
 mod exception;
 mod judge;
+mod named;
 mod namespace;
 mod path;
 mod protected;

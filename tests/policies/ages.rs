@@ -110,7 +110,7 @@ fn the_function_and_the_command_agree_on_every_pod() {
 }
 
 /// Writes the bindings as the catalog would.
-async fn create(place: &Place, namespace: &str) {
+pub(crate) async fn create(place: &Place, namespace: &str) {
     for binding in bindings(namespace) {
         let path = place.path(namespace, &binding);
         let answer = place.send("POST", &path, &binding).await;
@@ -194,5 +194,29 @@ async fn the_audit_finds_old_credentials_and_config_maps() {
         message.contains("-conditions, ") && message.contains("undefined field 'replica'")
     };
     cluster::until(TYPE_CHECK, "the API server's warning is shown", is_warned).await;
+    audited.end().await;
+}
+
+/// The API server cannot know whether a binding exists; the audit does.
+#[tokio::test]
+async fn the_audit_finds_pods_that_name_a_binding_that_does_not_exist() {
+    let mut audited = Audited::new("names-audit").await;
+    let name = audited.place.namespace("shop").await;
+    serve_service_catalog(&audited.place, &name).await;
+    let (_, mut pod, _) = cases().swap_remove(4);
+    pod["spec"]["nodeSelector"] = json!({"none": "none"});
+    audited.create(&name, &pod).await;
+    audited.policy(&policy_of(&name, &name, Mode::Enforce, &json!({"bindingsOnly": {}}))).await;
+    audited.start();
+    let reported = async || audited.results(0, &name).await;
+    until("the pod is reported", async || {
+        reported().await.is_some_and(|results| results == ["Pod web bindingsOnly fail"])
+    })
+    .await;
+    create(&audited.place, &name).await;
+    until("the binding is there", async || reported().await.is_none()).await;
+    let binding = format!("{}/old", audited.place.path(&name, &binding(&name, "old", &[])));
+    audited.place.send("DELETE", &binding, &json!({})).await;
+    until("the pod is reported again", async || reported().await.is_some()).await;
     audited.end().await;
 }

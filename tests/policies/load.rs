@@ -3,19 +3,19 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bindery::{
-    apis::bindery::credential_policy::{Mode, RuleName},
-    policy::cel::compile,
+    apis::bindery::credential_policy::{CredentialPolicy, Mode, RuleName},
+    policy::Policies,
 };
 use futures::{StreamExt, stream};
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{Answer, Place},
+    cluster::{Answer, Place, until},
     exceptions::bad,
     objects::policy_of,
     table::rules,
+    webhook::Webhook,
 };
 
 /// As large as pods are in practice: 20 containers with 40 variables each.
@@ -100,22 +100,45 @@ async fn the_cost_of_policies_for_a_request() {
         [(0, "no policy"), (1, "one policy with every rule"), (10, "10 policies"), (100, "100 policies")]
     {
         let namespace = place.namespace(&format!("with{count}")).await;
-        for number in 0..count {
-            let name = place.unique(&format!("with{count}-{number}"));
-            let policy = policy_of(&name, &namespace, Mode::Enforce, &rules());
-            assert!(!compile(&policy, &[], &[], Timestamp::now()).unwrap().is_empty());
+        for policy in policies(&place, &namespace, count) {
             place.enforce(&policy).await;
         }
         place.settled().await;
-        for (size, pod) in [("small", good()), ("large", large())] {
-            let (mut times, first) = (Vec::new(), Instant::now());
-            while times.len() < 300 && first.elapsed() < Duration::from_secs(15) {
-                let began = Instant::now();
-                assert_eq!(place.create(&namespace, &pod).await, allowed());
-                times.push(began.elapsed());
-            }
-            println!("{what:28} {size:6} {:>9.2?} of {}", median(&mut times), times.len());
+        print_cost(&place, &namespace, what).await;
+    }
+    for (count, what) in [
+        (0, "a webhook without policies"),
+        (1, "one policy in a webhook"),
+        (10, "10 policies in a webhook"),
+        (100, "100 policies in a webhook"),
+    ] {
+        let namespace = place.namespace(&format!("webhook{count}")).await;
+        let judged = Policies::new(&policies(&place, &namespace, count), Vec::new(), Vec::new()).unwrap();
+        let webhook = Webhook::start(&place, &namespace, judged).await;
+        if count > 0 {
+            let is_called = async || matches!(place.create(&namespace, &bad()).await, Answer::Other(_));
+            until("the webhook refuses a pod", is_called).await;
         }
+        print_cost(&place, &namespace, what).await;
+        webhook.finish().await;
+    }
+}
+
+fn policies(place: &Place, namespace: &str, count: usize) -> Vec<CredentialPolicy> {
+    let name = |number| place.unique(&format!("{namespace}-{number}"));
+    (0..count).map(|number| policy_of(&name(number), namespace, Mode::Enforce, &rules())).collect()
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are the result")]
+async fn print_cost(place: &Place, namespace: &str, what: &str) {
+    for (size, pod) in [("small", good()), ("large", large())] {
+        let (mut times, first) = (Vec::new(), Instant::now());
+        while times.len() < 300 && first.elapsed() < Duration::from_secs(15) {
+            let began = Instant::now();
+            assert_eq!(place.create(namespace, &pod).await, allowed());
+            times.push(began.elapsed());
+        }
+        println!("{what:28} {size:6} {:>9.2?} of {}", median(&mut times), times.len());
     }
 }
 

@@ -55,7 +55,7 @@ fn secret(changes: &Value) -> Value {
     )
 }
 
-fn bindings_secret() -> Value {
+pub(crate) fn bindings_secret() -> Value {
     let labels = json!({"app.kubernetes.io/managed-by": "bindery", "bindery.dev/binding": "db"});
     secret(&json!({"metadata": {"labels": labels, "annotations": {"bindery.dev/revision": "1"}}}))
 }
@@ -230,7 +230,7 @@ fn the_function_and_the_command_agree_on_every_change() {
 }
 
 /// Groups with all rights, as the administrators of a namespace have them there: only the policy stops their members.
-async fn grant_everything(place: &Place, groups: &[&str], users: &[&str]) {
+pub(crate) async fn grant_everything(place: &Place, groups: &[&str], users: &[&str]) {
     let subject =
         |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
     let groups = groups.iter().map(|name| subject("Group", name));

@@ -33,7 +33,18 @@ pub(super) struct Violation {
 pub(super) struct Violations {
     pub(super) uid: String,
     pub(super) all: Vec<Violation>,
+    /// What is violated as well if there is no binding of this name.
+    pub(super) if_missing: BTreeMap<String, Vec<Violation>>,
 }
+
+impl Violations {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.if_missing.is_empty()
+    }
+}
+
+/// The names of bindings, by namespace.
+type Bindings = BTreeMap<String, BTreeSet<String>>;
 
 /// All objects that violate a rule, by namespace.
 #[derive(Debug, Default)]
@@ -41,12 +52,16 @@ pub(super) struct Findings {
     namespaces: BTreeMap<String, BTreeMap<ObjectName, Violations>>,
     /// The namespaces whose violations changed since they were last taken.
     changed: BTreeSet<String>,
+    /// The bindings that exist; `None` as long as they are unknown.
+    bindings: Option<Bindings>,
+    /// The bindings of a list that is not complete yet.
+    listing: Bindings,
 }
 
 impl Findings {
     /// Replaces the violations of an object.
     pub(super) fn set(&mut self, namespace: &str, object: ObjectName, violations: Violations) {
-        if violations.all.is_empty() {
+        if violations.is_empty() {
             return self.remove(namespace, &object);
         }
         let objects = self.namespaces.entry(namespace.to_owned()).or_default();
@@ -81,6 +96,41 @@ impl Findings {
         self.namespaces.retain(|_, objects| !objects.is_empty());
     }
 
+    /// The bindings are not known any more, and are listed.
+    pub(super) fn list_bindings(&mut self) {
+        self.listing.clear();
+    }
+
+    /// A binding is in the list.
+    pub(super) fn list_binding(&mut self, namespace: &str, name: &str) {
+        self.listing.entry(namespace.to_owned()).or_default().insert(name.to_owned());
+    }
+
+    /// The list is complete.
+    pub(super) fn bindings_listed(&mut self) {
+        self.bindings = Some(std::mem::take(&mut self.listing));
+        let depends = |objects: &BTreeMap<ObjectName, Violations>| {
+            objects.values().any(|violations| !violations.if_missing.is_empty())
+        };
+        let depending = self.namespaces.iter().filter(|(_, objects)| depends(objects));
+        self.changed.extend(depending.map(|(namespace, _)| namespace.clone()));
+    }
+
+    /// A binding exists from now on, or does not any more.
+    pub(super) fn set_binding(&mut self, namespace: &str, name: &str, exists: bool) {
+        let Some(bindings) = &mut self.bindings else { return };
+        let names = bindings.entry(namespace.to_owned()).or_default();
+        let is_new = if exists { names.insert(name.to_owned()) } else { names.remove(name) };
+        if names.is_empty() {
+            bindings.remove(namespace);
+        }
+        let objects = self.namespaces.get(namespace);
+        let depends = |violations: &Violations| violations.if_missing.contains_key(name);
+        if is_new && objects.is_some_and(|objects| objects.values().any(depends)) {
+            self.changed.insert(namespace.to_owned());
+        }
+    }
+
     /// The namespaces whose violations changed since the last call.
     pub(super) fn take_changed(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.changed)
@@ -91,16 +141,35 @@ impl Findings {
         self.namespaces.keys()
     }
 
-    /// The objects of a namespace that violate a rule.
-    pub(super) fn of(&self, namespace: &str) -> Option<&BTreeMap<ObjectName, Violations>> {
-        self.namespaces.get(namespace)
+    /// The objects of a namespace that violate a rule now, each with its uid and violations.
+    pub(super) fn of(&self, namespace: &str) -> BTreeMap<&ObjectName, (&str, Vec<&Violation>)> {
+        let objects = self.namespaces.get(namespace).into_iter().flatten();
+        let present = objects.map(|(object, it)| (object, (it.uid.as_str(), self.present(namespace, it))));
+        present.filter(|(_, (_, violations))| !violations.is_empty()).collect()
+    }
+
+    /// What an object violates as long as the bindings are those that exist: each rule of a policy once.
+    fn present<'a>(&self, namespace: &str, object: &'a Violations) -> Vec<&'a Violation> {
+        let mut present: Vec<_> = object.all.iter().collect();
+        let Some(bindings) = &self.bindings else { return present };
+        let existing = bindings.get(namespace);
+        let is_missing = |name: &str| existing.is_none_or(|existing| !existing.contains(name));
+        for (_, violations) in object.if_missing.iter().filter(|(name, _)| is_missing(name)) {
+            for violation in violations {
+                let is_same = |it: &&Violation| (&it.policy, it.rule) == (&violation.policy, violation.rule);
+                if !present.iter().any(is_same) {
+                    present.push(violation);
+                }
+            }
+        }
+        present
     }
 
     /// The counts of each policy. A policy without violations is not listed.
     pub(super) fn counts(&self) -> BTreeMap<String, AuditCounts> {
         let mut tallies: BTreeMap<&str, Tally<'_>> = BTreeMap::new();
         for (namespace, objects) in &self.namespaces {
-            for violation in objects.values().flat_map(|object| &object.all) {
+            for violation in objects.values().flat_map(|object| self.present(namespace, object)) {
                 tallies.entry(&violation.policy).or_default().add(namespace, violation);
             }
         }

@@ -53,7 +53,7 @@ impl Judge {
         &self.policies
     }
 
-    pub(super) fn names(&self) -> BTreeSet<String> {
+    pub(super) fn policy_names(&self) -> BTreeSet<String> {
         self.policies.iter().map(ResourceExt::name_any).collect()
     }
 
@@ -72,9 +72,14 @@ impl Judge {
         let mut rules = self.policies.iter().map(|policy| &policy.spec.rules);
         match kind.name {
             CONFIG_MAP => rules.any(|rules| rules.no_plain_text.as_ref().is_some_and(|it| it.config_maps)),
-            SERVICE_BINDING => rules.any(|rules| rules.max_age.is_some()),
+            SERVICE_BINDING => rules.any(|rules| rules.max_age.is_some() || rules.bindings_only.is_some()),
             _ => !self.is_idle(),
         }
+    }
+
+    /// Whether a policy needs the kind of bindings to be there.
+    pub(super) fn needs_bindings(&self) -> bool {
+        self.policies.iter().any(|policy| policy.spec.rules.max_age.is_some())
     }
 
     /// When the credentials of a binding become too old for a policy.
@@ -103,6 +108,20 @@ impl Judge {
         let subject =
             Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
         self.all.judge(&subject, now)
+    }
+
+    /// What the policies say about each binding that a pod names, if there is no such binding.
+    pub(super) fn names(
+        &self,
+        sample: &Sample,
+        namespace: Option<&NamespaceMeta>,
+        now: Timestamp,
+    ) -> Vec<(String, Verdict)> {
+        let Some(template) = sample.template() else { return Vec::new() };
+        let namespace = policy_namespace(&sample.namespace, namespace);
+        let subject =
+            Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
+        self.all.judge_names(&subject, now)
     }
 
     /// The rules that hold in a namespace.

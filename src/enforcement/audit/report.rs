@@ -9,10 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    findings::{Violation, Violations},
-    kinds::ObjectName,
-};
+use super::{findings::Violation, kinds::ObjectName};
 use crate::{
     apis::bindery::credential_policy::{CredentialPolicy, Mode, RuleName},
     contract::{FIELD_MANAGER, binding::MANAGED_BY, policy::RESULTS_LEFT_OUT},
@@ -59,18 +56,18 @@ pub(super) type Held<'a> = (&'a str, RuleName, Mode);
 /// passes.
 pub(super) fn report(
     namespace: &str,
-    objects: &BTreeMap<ObjectName, Violations>,
+    objects: &BTreeMap<&ObjectName, (&str, Vec<&Violation>)>,
     held: &[Held<'_>],
     policies: &[CredentialPolicy],
 ) -> Value {
     let mut results = Vec::new();
     let mut violated = BTreeSet::new();
     let mut named = BTreeSet::new();
-    for (object, violations) in objects {
-        for violation in &violations.all {
+    for (object, (uid, violations)) in objects {
+        for violation in violations {
             violated.insert((violation.policy.as_str(), violation.rule));
             named.insert(violation.policy.as_str());
-            results.push(result(namespace, object, &violations.uid, violation));
+            results.push(result(namespace, object, uid, violation));
         }
     }
     for (policy, rule, mode) in held.iter().filter(|(policy, rule, _)| !violated.contains(&(*policy, *rule)))

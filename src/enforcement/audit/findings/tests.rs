@@ -16,7 +16,7 @@ fn violation(policy: &str, mode: Mode, exception: Option<&str>) -> Violation {
 }
 
 fn one(violation: Violation) -> Violations {
-    Violations { uid: "u".to_owned(), all: vec![violation] }
+    Violations { uid: "u".to_owned(), all: vec![violation], if_missing: BTreeMap::new() }
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn only_changed_namespaces_are_named() {
     findings.set("shop", object("web"), violations());
     assert_eq!(findings.take_changed(), BTreeSet::from(["shop".to_owned()]));
     findings.set("shop", object("web"), violations());
-    findings.set("shop", object("fine"), Violations { uid: "v".to_owned(), all: Vec::new() });
+    findings.set("shop", object("fine"), Violations { all: Vec::new(), ..violations() });
     findings.remove("bank", &object("web"));
     assert_eq!(findings.take_changed(), BTreeSet::new());
     findings.remove("shop", &object("web"));
@@ -47,7 +47,7 @@ fn a_complete_list_replaces_its_kind_alone() {
     let listed = BTreeSet::from([("shop".to_owned(), "stays".to_owned())]);
     findings.retain(&KINDS[0], &listed);
     assert_eq!(findings.take_changed(), BTreeSet::from(["shop".to_owned()]));
-    let left: Vec<_> = findings.of("shop").unwrap().keys().cloned().collect();
+    let left: Vec<_> = findings.of("shop").into_keys().cloned().collect();
     assert_eq!(left, [object("stays"), deployment]);
     findings.retain(&KINDS[0], &listed);
     assert_eq!(findings.take_changed(), BTreeSet::new());
@@ -87,4 +87,37 @@ fn the_verdicts_of_a_rule_become_one_violation_of_limited_length() {
     assert_eq!(all.len(), 1);
     assert!(all[0].message.starts_with("ask us (spec.containers[0]: é"), "{}", all[0].message);
     assert!(all[0].message.len() <= MOST_BYTES, "{}", all[0].message.len());
+}
+
+#[test]
+fn a_binding_that_does_not_exist_is_a_violation_until_it_does() {
+    let mut findings = Findings::default();
+    let missing = violation("p", Mode::Warn, None);
+    let pod = || Violations {
+        uid: "u".to_owned(),
+        all: Vec::new(),
+        if_missing: BTreeMap::from([("db".to_owned(), vec![missing.clone()])]),
+    };
+    findings.set("shop", object("web"), pod());
+    assert!(findings.of("shop").is_empty() && findings.counts().is_empty(), "bindings are unknown yet");
+    findings.take_changed();
+    findings.list_bindings();
+    findings.list_binding("bank", "db");
+    findings.bindings_listed();
+    assert_eq!(findings.take_changed(), BTreeSet::from(["shop".to_owned()]));
+    assert_eq!(
+        findings.of("shop")[&object("web")].1,
+        [&missing],
+        "a binding of another namespace does not count"
+    );
+    findings.set_binding("shop", "cache", true);
+    assert_eq!(findings.take_changed(), BTreeSet::new(), "another binding");
+    findings.set_binding("shop", "db", true);
+    assert_eq!(findings.take_changed(), BTreeSet::from(["shop".to_owned()]));
+    assert!(findings.of("shop").is_empty());
+    findings.set_binding("shop", "db", false);
+    assert_eq!(findings.counts()["p"].violations, 1);
+    // A rule of a policy counts once.
+    findings.set("shop", object("web"), Violations { all: vec![missing.clone()], ..pod() });
+    assert_eq!(findings.counts()["p"].violations, 1);
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::enforcement::audit::kinds::KINDS;
+use crate::enforcement::audit::{findings::Violations, kinds::KINDS};
 
 fn policy(name: &str) -> CredentialPolicy {
     serde_json::from_value(json!({"metadata": {"name": name, "uid": format!("uid-{name}")},
@@ -15,11 +15,16 @@ fn violations(mode: Mode, exception: Option<&str>) -> Violations {
         exception: exception.map(str::to_owned),
         message: "m".to_owned(),
     };
-    Violations { uid: "1".to_owned(), all: vec![violation] }
+    Violations { uid: "1".to_owned(), all: vec![violation], if_missing: BTreeMap::new() }
 }
 
 fn objects(all: impl IntoIterator<Item = (String, Violations)>) -> BTreeMap<ObjectName, Violations> {
     all.into_iter().map(|(name, violations)| (ObjectName { kind: &KINDS[3], name }, violations)).collect()
+}
+
+/// The objects, as findings show them.
+fn shown(objects: &BTreeMap<ObjectName, Violations>) -> BTreeMap<&ObjectName, (&str, Vec<&Violation>)> {
+    objects.iter().map(|(object, found)| (object, (found.uid.as_str(), found.all.iter().collect()))).collect()
 }
 
 #[test]
@@ -30,7 +35,7 @@ fn a_report_has_a_result_for_each_violation_and_each_rule_without_one() {
         ("c".to_owned(), violations(Mode::Enforce, None)),
     ]);
     let held = [("p", RuleName::FilesOnly, Mode::Audit), ("q", RuleName::NoPlainText, Mode::Enforce)];
-    let report = report("shop", &objects, &held, &[policy("q"), policy("p"), policy("elsewhere")]);
+    let report = report("shop", &shown(&objects), &held, &[policy("q"), policy("p"), policy("elsewhere")]);
     let results: Vec<_> =
         report["results"].as_array().unwrap().iter().map(|it| it["result"].as_str().unwrap()).collect();
     assert_eq!(results, ["fail", "warn", "skip", "pass"]);
@@ -60,7 +65,7 @@ fn a_large_report_keeps_the_failures_and_fits_into_the_api_server() {
         violations.all[0].message.clone_from(&longest);
         (format!("{}{number:04}", "n".repeat(59)), violations)
     });
-    let report = report("shop", &objects(many), &[], &[policy("p")]);
+    let report = report("shop", &shown(&objects(many)), &[], &[policy("p")]);
     assert_eq!(report["results"].as_array().unwrap().len(), MOST_RESULTS);
     assert_eq!(report["results"][0]["result"], "fail");
     assert_eq!(report["summary"]["warn"], 1199);

@@ -95,7 +95,8 @@ impl Place {
         self.apply(compile(policy, exceptions, &[], now).unwrap()).await;
     }
 
-    async fn apply(&self, compiled: Vec<Compiled>) {
+    /// Applies what policies compile to.
+    pub(crate) async fn apply(&self, compiled: Vec<Compiled>) {
         let parameters = PatchParams::apply("tests").force();
         for Compiled { mut policy, mut binding, .. } in compiled {
             // With the label, the controller of another test would delete what belongs to no policy that it knows.

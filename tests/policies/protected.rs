@@ -180,7 +180,7 @@ fn namespaces() -> Vec<Row> {
 
 const ADMINISTRATORS: &str = "platform-administrators";
 
-fn settings() -> Value {
+pub(crate) fn settings() -> Value {
     json!({"protectedObjects": {"allowGroups": [ADMINISTRATORS], "allowUsers": ["system:serviceaccount:velero:*"]}})
 }
 

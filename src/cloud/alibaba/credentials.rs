@@ -25,7 +25,7 @@ impl Account {
         if let Some(present) = cached.as_ref().filter(|present| present.lasts(AHEAD)) {
             return Ok(present.key.clone());
         }
-        match (self.obtain().await, &*cached) {
+        match (self.obtain().await.map_err(AlibabaError::of_credentials), &*cached) {
             (Ok(obtained), _) => Ok(cached.insert(obtained).key.clone()),
             (Err(error), Some(present)) if present.lasts(SignedDuration::ZERO) => {
                 tracing::warn!(%error, "cannot renew the credentials of Alibaba Cloud; the present ones still last");

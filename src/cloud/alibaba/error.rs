@@ -44,6 +44,13 @@ impl AlibabaError {
         }
     }
 
+    /// The error of a call that was to get credentials. A role that does not exist says nothing about the resource of the call
+    /// that the credentials are for.
+    pub(super) fn of_credentials(self) -> Self {
+        let kind = if self.kind.is_passing() { self.kind } else { ErrorKind::Credentials };
+        Self { kind, ..self }
+    }
+
     /// An answer that lacks what the API promises.
     pub(super) fn incomplete(call: Call<'_>, missing: &str) -> Self {
         Self::new(call, ErrorKind::Invalid, format!("the answer has no {missing}"))
@@ -52,7 +59,12 @@ impl AlibabaError {
     /// An error that a product answered.
     pub(super) fn of_answer(call: Call<'_>, refusal: Refusal) -> Self {
         let Refusal { status, code, message, request_id } = refusal;
-        let kind = kind(&code, status);
+        // Of products that have no roles themselves, it is the caller's role that is gone.
+        let is_of_roles = ["ram:", "sts:"].iter().any(|product| call.action.starts_with(product));
+        let kind = match code.as_str() {
+            "EntityNotExist.Role" if !is_of_roles => ErrorKind::Credentials,
+            code => kind(code, status),
+        };
         // The message about a wrong signature repeats what was signed.
         let message = if code == "SignatureDoesNotMatch" {
             "the secret does not belong to the access key".to_owned()

@@ -59,7 +59,7 @@ impl AlibabaError {
     /// An error that a product answered.
     pub(super) fn of_answer(call: Call<'_>, refusal: Refusal) -> Self {
         let Refusal { status, code, message, request_id } = refusal;
-        // Of products that have no roles themselves, it is the caller's role that is gone.
+        // A product without roles of its own means the role of the caller.
         let is_of_roles = ["ram:", "sts:"].iter().any(|product| call.action.starts_with(product));
         let kind = match code.as_str() {
             "EntityNotExist.Role" if !is_of_roles => ErrorKind::Credentials,

@@ -29,7 +29,7 @@ pub struct StackRequest<'a> {
     pub token: &'a str,
     /// Whether the template may create users, roles and policies of IAM.
     pub may_create_principals: bool,
-    /// Who is told of the stack's events.
+    /// Where CloudFormation sends the stack's events.
     pub notified: Notified<'a>,
 }
 

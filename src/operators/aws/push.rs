@@ -119,7 +119,7 @@ impl Operator {
 }
 
 impl Subject<'_> {
-    /// Who is told of the events of the object's stack.
+    /// Where CloudFormation sends the events of the object's stack.
     pub(super) fn notified(&self) -> Notified<'_> {
         match (&self.topic, &self.stack) {
             (Some(topic), _) => Notified::Topic(topic),

@@ -44,7 +44,7 @@ use crate::{
 
 /// How old the list may be for an object whose stack is not under way.
 const LISTING_AGE: Duration = Duration::from_mins(1);
-/// How old the list may be for a stack under way whose events are pushed, and of which none came.
+/// The greatest age of the list for a stack under way whose events are pushed.
 const WITHOUT_EVENT: Duration = Duration::from_mins(1);
 /// How often a settled object is compared with its stack, which somebody may have deleted.
 pub(super) const RESYNC: Duration = Duration::from_mins(10);

@@ -157,7 +157,7 @@ impl Audit {
                 }
             }
             Ok(Event::InitApply(object)) => {
-                if let (SERVICE_BINDING, Some((namespace, name))) = (kind.name, object_metadata(&object)) {
+                if let Some((namespace, name)) = binding_name(kind, &object) {
                     progress.findings.list_binding(&namespace, &name);
                 }
                 if let Some((namespace, name)) = self.judge(judge, progress, kind, object) {
@@ -175,7 +175,7 @@ impl Audit {
             }
             Ok(Event::Apply(object)) => {
                 progress.problems.remove(kind);
-                if let (SERVICE_BINDING, Some((namespace, name))) = (kind.name, object_metadata(&object)) {
+                if let Some((namespace, name)) = binding_name(kind, &object) {
                     progress.findings.set_binding(&namespace, &name, true);
                 }
                 self.judge(judge, progress, kind, object);
@@ -367,6 +367,11 @@ fn is_absent(error: &watcher::Error) -> bool {
         return false;
     };
     matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// The namespace and the name of a binding; `None` for objects of other kinds.
+fn binding_name(kind: &Kind, object: &Guarded<DynamicObject>) -> Option<(String, String)> {
+    (kind.name == SERVICE_BINDING).then(|| object_metadata(object)).flatten()
 }
 
 fn object_metadata(object: &Guarded<DynamicObject>) -> Option<(String, String)> {

@@ -122,4 +122,6 @@ async fn what_does_not_exist_is_told_or_created() {
     apply(&place, "SQSQueue", "odd", &json!({}), &json!({POLICY: "adopt", FIELDS: "orders"}));
     let odd = place.is("sqsqueue", "odd", "InvalidAnnotation").await;
     assert!(reason(&odd).contains("queueURL"), "{odd:#}");
+    place.delete("sqsqueue", "odd");
+    place.gone("sqsqueue", "odd").await;
 }

@@ -96,7 +96,7 @@ impl Findings {
         self.namespaces.retain(|_, objects| !objects.is_empty());
     }
 
-    /// The bindings are not known any more, and are listed.
+    /// A list of the bindings begins.
     pub(super) fn list_bindings(&mut self) {
         self.listing.clear();
     }

@@ -13,11 +13,11 @@ use super::{
     policies::BadAnnotation,
     reasons,
     reconcile::{Operator, RESYNC, Subject},
-    step::Importable,
+    step::{Adoption, Importable},
 };
 use crate::{
     apis::aws_operator::{AwsObject, Kind},
-    cloud::aws::stacks::StackRequest,
+    cloud::aws::stacks::{Stack, StackRequest},
     contract::aws_operator::ADOPTABLE,
 };
 
@@ -84,23 +84,35 @@ impl Operator {
         Ok(Action::requeue(SOON))
     }
 
+    /// What the annotations say about adoption. A deletion does not wait until wrong ones are corrected.
+    pub(super) fn read_adoption(
+        &self,
+        kind: Kind,
+        object: &AwsObject,
+        stack: Option<&Stack>,
+        is_deleting: bool,
+    ) -> Result<(Adoption, Importable), OperatorError> {
+        let adoption = self.adoption(kind, object, stack);
+        match adoption.and_then(|adoption| Ok((adoption, self.importable(kind, object)?))) {
+            Err(_) if is_deleting => Ok((Adoption::Never, Importable::No)),
+            read => read,
+        }
+    }
+
     /// Whether the object names a resource that its new stack could take over. An import that failed is not tried again at once.
-    pub(super) fn importable(&self, kind: Kind, object: &AwsObject) -> Result<Importable, BadAnnotation> {
-        let names_resource = adoption::resource(kind, object)?.is_some();
-        Ok(match self.failed_import(kind, object)? {
-            None if names_resource => Importable::Yes,
+    fn importable(&self, kind: Kind, object: &AwsObject) -> Result<Importable, BadAnnotation> {
+        let Some(resource) = adoption::resource(kind, object)? else { return Ok(Importable::No) };
+        Ok(match self.memories.failed_import(object, resource.identifier(), RESYNC) {
+            None => Importable::Yes,
             Some(failed) if failed.is_taken => Importable::Taken,
-            _ => Importable::No,
+            Some(_) => Importable::No,
         })
     }
 
-    fn failed_import(&self, kind: Kind, object: &AwsObject) -> Result<Option<FailedImport>, BadAnnotation> {
-        let resource = adoption::resource(kind, object)?;
-        Ok(resource.and_then(|it| self.memories.failed_import(object, it.identifier(), RESYNC)))
-    }
-
     pub(super) async fn tell_nothing_to_adopt(&self, subject: &Subject<'_>) -> Result<(), OperatorError> {
-        let failed = self.failed_import(subject.kind, subject.object)?;
+        let object = subject.object;
+        let resource = adoption::resource(subject.kind, object)?;
+        let failed = resource.and_then(|it| self.memories.failed_import(object, it.identifier(), RESYNC));
         let told = failed.map_or_else(
             || {
                 "there is no stack to adopt; create it, name a resource in services.k8s.aws/adoption-fields, or use \

@@ -170,6 +170,7 @@ impl Operator {
         };
         let topic = account.channel.topic();
         self.memories.remember_stack(object, &name, account.channel.tells_of(stack.as_deref()));
+        let (adoption, importable) = self.read_adoption(kind, object, stack.as_deref(), is_deleting)?;
         let desired = if is_deleting { None } else { Some(self.desired(kind, object).await?) };
         let observed = Observed {
             is_deleting,
@@ -177,8 +178,8 @@ impl Operator {
             retains: policy == DeletionPolicy::Retain,
             stack: stack.as_deref(),
             is_ours: stack.as_deref().is_some_and(|stack| desired::is_of(stack, &self.cluster, object)),
-            adoption: self.adoption(kind, object, stack.as_deref())?,
-            importable: self.importable(kind, object)?,
+            adoption,
+            importable,
             rollbacks: object.rollback_count(),
             differs: stack
                 .as_deref()
@@ -190,7 +191,7 @@ impl Operator {
     }
 
     /// Whether the stack may become the object's.
-    fn adoption(
+    pub(super) fn adoption(
         &self,
         kind: Kind,
         object: &AwsObject,

@@ -35,7 +35,7 @@ use tracing::{debug, info};
 pub(super) use self::report::ReportKind;
 use self::{
     findings::{Findings, Violations, violations},
-    judge::{Judge, NamespaceTraits},
+    judge::{Judge, Judgement, NamespaceTraits},
     kinds::{KINDS, Kind, ObjectName, SERVICE_BINDING, Sample},
     progress::Progress,
     report::report,
@@ -227,12 +227,12 @@ impl Audit {
         let traits = known.as_deref().map(NamespaceTraits::of);
         progress.judged_by.insert(sample.namespace.clone(), traits);
         let now = Timestamp::now();
-        let verdicts = judge.verdicts(&sample, known.as_deref(), now);
+        let Judgement { verdicts, if_missing: missing } = judge.judgement(&sample, known.as_deref(), now);
         if let Some(age) = judge.next_age(&sample, now) {
             progress.end_by(now.duration_until(age).max(AGE_CHECK));
         }
         let mut if_missing: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (name, verdict) in judge.names(&sample, known.as_deref(), now) {
+        for (name, verdict) in missing {
             if_missing.entry(name).or_default().extend(violations(vec![verdict]));
         }
         let found = Violations { uid: sample.uid, all: violations(verdicts), if_missing };

@@ -29,11 +29,13 @@ on_each_store!(
     an_update_is_polled_with_the_old_plan,
 );
 
+over_alibaba!(an_unknown_operation_is_400, the_operation_of_an_unknown_instance_is_404,);
+
 async fn an_asynchronous_plan_requires_polling(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, instance("lasting")).await.must_be("AsyncRequired");
     at.put(&format!("{I}?accepts_incomplete=false"), instance("lasting")).await.must_be("AsyncRequired");
-    assert!(at.fake.world().is_empty());
+    assert!(at.holds_nothing());
     at.made("lasting").await;
     at.patch(I, change()).await.must_be("AsyncRequired");
     at.put(B, binding("lasting")).await.must_be("AsyncRequired");
@@ -122,7 +124,7 @@ async fn a_polling_platform_does_not_wait(store: Store) {
         drop(held);
         assert_eq!(at.ended(path).await["state"], "succeeded");
     }
-    assert!(at.fake.world().is_empty());
+    assert!(at.holds_nothing());
 }
 
 async fn an_operation_in_progress_says_so(store: Store) {

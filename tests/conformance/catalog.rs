@@ -19,6 +19,13 @@ on_each_store!(
     a_known_catalog_is_not_sent_again,
 );
 
+over_alibaba!(
+    the_catalog_has_what_is_required,
+    ids_and_names_are_unique,
+    services_report_whether_they_can_be_fetched,
+    a_known_catalog_is_not_sent_again,
+);
+
 async fn services(store: Store) -> Vec<Value> {
     let at = Platform::on(store).await;
     let mut catalog = at.get("/v2/catalog").await.must(200);

@@ -123,7 +123,7 @@ async fn concurrent_binds_are_carried_out_one_after_the_other(store: Store) {
             assert_eq!(at.state(path, operation).await, "succeeded");
             at.get(path).await.must(200);
         }
-        assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (3, 3));
+        assert_eq!((at.calls("bind"), at.bindings()), (3, 3));
     }
 }
 
@@ -142,7 +142,7 @@ async fn a_waiting_binding_can_be_deleted(store: Store) {
     at.delete(&polled(&owned(&second, "lasting"))).await.must(410);
     at.delete(&polled(&owned(B, "lasting"))).await.must(202);
     assert_eq!(at.ended(B).await["state"], "succeeded");
-    assert_eq!((at.calls("bind"), at.fake.world().logins.len()), (1, 0));
+    assert_eq!((at.calls("bind"), at.bindings()), (1, 0));
 }
 
 async fn an_unbind_follows_the_operation_in_progress(store: Store) {
@@ -161,7 +161,7 @@ async fn an_unbind_follows_the_operation_in_progress(store: Store) {
     assert_eq!(at.ended(&second).await["state"], "succeeded");
     assert_eq!(at.ended(B).await["state"], "succeeded");
     at.get(&format!("{B}/last_operation?operation={operation}")).await.must(410);
-    assert_eq!(at.fake.world().logins.len(), 1);
+    assert_eq!(at.bindings(), 1);
 }
 
 async fn waiting_binds_are_carried_out_after_a_restart(store: Store) {

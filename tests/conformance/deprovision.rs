@@ -20,12 +20,20 @@ on_each_store!(
     an_instance_that_is_being_deleted_cannot_be_used,
 );
 
+over_alibaba!(
+    a_deprovision_is_200,
+    an_asynchronous_deprovision_is_202_with_an_operation,
+    a_missing_instance_is_410,
+    a_deprovision_names_service_and_plan,
+    a_deprovision_with_another_plan_is_400,
+);
+
 async fn a_deprovision_is_200(store: Store) {
     let at = Platform::on(store).await;
     at.made("p").await;
     at.bound("p").await;
     assert_eq!(at.delete(&owned(I, "p")).await.must(200), json!({}));
-    assert!(at.fake.world().is_empty());
+    assert!(at.holds_nothing());
     at.get(I).await.must(404);
     at.get(B).await.must(404);
 }
@@ -35,7 +43,7 @@ async fn an_asynchronous_deprovision_is_202_with_an_operation(store: Store) {
     at.made("lasting").await;
     at.delete(&polled(&owned(I, "lasting"))).await.operation();
     assert_eq!(at.ended(I).await["state"], "succeeded");
-    assert!(at.fake.world().is_empty());
+    assert!(at.holds_nothing());
 }
 
 async fn a_missing_instance_is_410(store: Store) {

@@ -24,6 +24,8 @@ on_each_store!(
     a_binding_can_be_fetched_once_it_succeeded,
 );
 
+over_alibaba!(a_missing_instance_is_404, hints_may_be_given, a_missing_binding_is_404,);
+
 async fn a_fetched_instance_equals_its_request(store: Store) {
     let at = Platform::on(store).await;
     at.put(I, but(instance("p"), &json!({"parameters": {"a": null, "b": [1]}}))).await.must(201);

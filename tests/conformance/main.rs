@@ -1,6 +1,6 @@
 //! The demands of the Open Service Broker API on a broker, with one named test for each demand of
-//! `docs/conformance.md`, over real HTTP and on each store. The service behind the broker is in memory;
-//! `tests/broker` covers real databases.
+//! `docs/conformance.md`, over real HTTP and on each store. The service behind the broker is in memory, since most tests
+//! hold it, count its calls or let it fail; the others run over Alibaba Cloud, too. `tests/broker` covers real databases.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what fails in a test fails the test")]
 
@@ -10,6 +10,13 @@ macro_rules! on_each_store {
         on_store!(sqlite: $($test)*);
         on_store!(postgres: $($test)*);
         on_store!(dynamodb: $($test)*);
+    };
+}
+
+/// Makes of each test one more, over services of Alibaba Cloud.
+macro_rules! over_alibaba {
+    ($($test:ident),* $(,)?) => {
+        on_store!(alibaba: $($test)*);
     };
 }
 

@@ -26,7 +26,7 @@ async fn another_version_is_a_conflict_for_a_new_instance(store: Store) {
     for other in ["1.0.1", "1.0.0", "1.0.0+b", ""] {
         at.put(I, versioned("q", &json!({"version": other}))).await.must_be("MaintenanceInfoConflict");
     }
-    assert!(at.fake.world().is_empty());
+    assert!(at.holds_nothing());
 }
 
 async fn another_version_is_a_conflict_for_an_update(store: Store) {

@@ -20,6 +20,14 @@ on_each_store!(
     a_conflict_comes_before_invalid_parameters,
 );
 
+over_alibaba!(
+    authentication_comes_before_the_version,
+    the_version_comes_before_everything_else,
+    a_delete_of_an_instance_checks_ids_first,
+    an_existing_binding_is_409_rather_than_400,
+    an_empty_text_counts_as_missing,
+);
+
 async fn authentication_comes_before_the_version(store: Store) {
     let at = Platform::on(store).await;
     for version in ["", "1.0", "x"] {

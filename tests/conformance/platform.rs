@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::OwnedSemaphorePermit};
 use crate::{
     client::Client,
     fake::Fake,
-    stores::{Place, Store},
+    stores::{Cloud, Place, Store},
 };
 
 /// Longer than anything takes, also beside a compiler.
@@ -116,6 +116,7 @@ impl Platform {
         std::fs::write(at("tokens"), "token-1\ntoken-2\n").unwrap();
         std::fs::write(at("key"), "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=").unwrap();
         let place = store(folder.path());
+        let services = place.cloud.as_ref().map_or(services, |cloud| &cloud.configuration);
         let fake = Fake::default();
         let broker = open(&folder, &place, &fake, timing, services).await;
         let client = Client::new(serve(&broker).await);
@@ -141,6 +142,22 @@ impl Platform {
     /// What the broker says of an operation.
     pub(crate) async fn state(&self, path: &str, operation: &str) -> Value {
         self.get(&format!("{path}/last_operation?operation={operation}")).await.must(200)["state"].clone()
+    }
+
+    /// Whether the service has nothing at all.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        self.place.cloud.as_ref().map_or_else(|| self.fake.world().is_empty(), Cloud::is_empty)
+    }
+
+    /// Whether the service has the instance; a cloud, anything.
+    pub(crate) fn has(&self, instance: &str) -> bool {
+        let has = || self.fake.world().databases.contains_key(&instance.into());
+        self.place.cloud.as_ref().map_or_else(has, |cloud| !cloud.is_empty())
+    }
+
+    /// How many bindings the service has.
+    pub(crate) fn bindings(&self) -> usize {
+        self.place.cloud.as_ref().map_or_else(|| self.fake.world().logins.len(), Cloud::bindings)
     }
 
     /// How often the service was called so.

@@ -39,6 +39,14 @@ on_each_store!(
     an_update_that_failed_may_be_repeated,
 );
 
+over_alibaba!(
+    an_asynchronous_update_is_202_with_an_operation,
+    the_service_must_be_named,
+    an_unknown_plan_is_400,
+    a_context_alone_may_be_updated_if_the_service_says_so,
+    previous_values_may_be_given,
+);
+
 fn to(changes: &Value) -> Value {
     but(json!({"service_id": "s"}), changes)
 }

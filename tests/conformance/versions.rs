@@ -104,7 +104,7 @@ async fn updated(at: &Platform, client: &Client) -> Seen {
     client.delete(&polled(&owned(B, "lasting"))).await.must(202);
     client.ended(B).await;
     client.delete(&polled(&owned(I, "lasting"))).await.must(202);
-    until("all is gone", async || at.fake.world().is_empty()).await;
+    until("all is gone", async || at.holds_nothing()).await;
     vec![("Retry-After", retry)]
 }
 

@@ -23,6 +23,21 @@ use crate::{
     policy::{Author, Change, Namespace, Policies, Subject, Verdict},
 };
 
+/// What the policies say about an object.
+#[derive(Default)]
+pub(super) struct Judgement {
+    /// What they say whatever else is there.
+    pub(super) verdicts: Vec<Verdict>,
+    /// What they say if there is no binding of this name.
+    pub(super) if_missing: Vec<(String, Verdict)>,
+}
+
+impl Judgement {
+    fn of(verdicts: Vec<Verdict>) -> Self {
+        Self { verdicts, ..Self::default() }
+    }
+}
+
 /// The valid policies and the exceptions.
 pub(super) struct Judge {
     policies: Vec<CredentialPolicy>,
@@ -88,40 +103,27 @@ impl Judge {
     }
 
     /// What the policies say about an object. Without its Namespace, nothing is known of labels and annotations.
-    pub(super) fn verdicts(
+    pub(super) fn judgement(
         &self,
         sample: &Sample,
         namespace: Option<&NamespaceMeta>,
         now: Timestamp,
-    ) -> Vec<Verdict> {
+    ) -> Judgement {
         let namespace = policy_namespace(&sample.namespace, namespace);
         match sample.object.kind.name {
             CONFIG_MAP => {
                 let (after, author) = (Some(sample.value()), Author::default());
                 let change = Change { namespace: Some(&namespace), before: None, after, author };
-                return self.all.judge_change(&change, now);
+                return Judgement::of(self.all.judge_change(&change, now));
             }
-            SERVICE_BINDING => return self.all.judge_age(sample.value(), &namespace, now),
+            SERVICE_BINDING => return Judgement::of(self.all.judge_age(sample.value(), &namespace, now)),
             _ => {}
         }
-        let Some(template) = sample.template() else { return Vec::new() };
+        let Some(template) = sample.template() else { return Judgement::default() };
         let subject =
             Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
-        self.all.judge(&subject, now)
-    }
-
-    /// What the policies say about each binding that a pod names, if there is no such binding.
-    pub(super) fn names(
-        &self,
-        sample: &Sample,
-        namespace: Option<&NamespaceMeta>,
-        now: Timestamp,
-    ) -> Vec<(String, Verdict)> {
-        let Some(template) = sample.template() else { return Vec::new() };
-        let namespace = policy_namespace(&sample.namespace, namespace);
-        let subject =
-            Subject { name: &sample.object.name, namespace: &namespace, template, only_ephemeral: false };
-        self.all.judge_names(&subject, now)
+        let if_missing = self.all.judge_names(&subject, now);
+        Judgement { verdicts: self.all.judge(&subject, now), if_missing }
     }
 
     /// The rules that hold in a namespace.

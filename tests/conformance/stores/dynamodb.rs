@@ -20,5 +20,5 @@ pub(crate) fn dynamodb(_folder: &Path) -> Place {
     assert!(has_account, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to anything");
     let table = format!("conformance-{}", MADE.fetch_add(1, Ordering::Relaxed));
     let url = format!("dynamodb:{table}?region=eu-central-1&endpoint={}", MOTO.endpoint());
-    Place { url, _server: None }
+    Place { url, _server: None, cloud: None }
 }

@@ -16,5 +16,5 @@ pub(crate) fn postgres(_folder: &Path) -> Place {
     server.psql(&format!("CREATE DATABASE {name} OWNER {ADMIN}"));
     let (port, ca) = (server.port(), server.ca_file().display().to_string());
     let url = format!("postgresql://{ADMIN}:{ADMIN_PASSWORD}@127.0.0.1:{port}/{name}?sslrootcert={ca}");
-    Place { url, _server: Some(server) }
+    Place { url, _server: Some(server), cloud: None }
 }

@@ -14,3 +14,4 @@ mod faults;
 mod kills;
 mod leftovers;
 mod servers;
+mod tls;

@@ -10,6 +10,7 @@ mod choice;
 mod cloud_error;
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
+mod mounted;
 mod outcome;
 mod registry;
 mod resource;

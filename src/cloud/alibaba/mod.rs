@@ -10,6 +10,7 @@ mod credentials;
 pub mod databases;
 pub mod db_accounts;
 pub mod db_instances;
+pub mod db_tls;
 mod endpoints;
 mod environment;
 mod error;

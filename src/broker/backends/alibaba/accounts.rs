@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::distr::{Alphanumeric, SampleString};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
-use super::{Services, catalog::Engine, grant::AccountGrant, naming, soon};
+use super::{
+    Services, account_credentials::AccountCredentials, catalog::ServerDefinition, grant::AccountGrant,
+    naming, soon,
+};
 use crate::{
     broker::backends::{BindingSpec, Bound, InstanceSpec, Progress, ServiceError},
     cloud::alibaba::{
@@ -16,7 +18,7 @@ use crate::{
         db_accounts::{DbAccount, DbAccountRequest},
         db_instances::DbInstance,
     },
-    osb::{Endpoint, Object},
+    osb::Endpoint,
 };
 
 /// How long a call waits for an account. Only the call that has set a password knows it.
@@ -32,7 +34,7 @@ impl Services {
         &self,
         on: &InstanceSpec,
         binding: &BindingSpec,
-        engine: Engine,
+        definition: &ServerDefinition,
         granted: &AccountGrant,
     ) -> Result<Progress<Bound>, ServiceError> {
         let Some(server) = self.server_of(&on.id).await?.filter(|server| !server.is_leaving()) else {
@@ -45,6 +47,7 @@ impl Services {
         let Some((host, port)) = server.address.clone() else {
             return Ok(soon("the database server has no address yet"));
         };
+        let ca = self.ca_of(&server, definition).await?;
         let name = granted.username.clone().unwrap_or_else(|| naming::account(&on.id, &binding.id));
         let password = granted.password.clone().unwrap_or_else(new_password);
         let mark = self.binding_name(&on.id, &binding.id);
@@ -56,10 +59,18 @@ impl Services {
         if let Progress::Pending(waiting) = self.grant(&server, &mark, &database, granted.privilege).await? {
             return Ok(Progress::Pending(waiting));
         }
-        let shown =
-            Shown { engine, host: &host, port, database: &database, name: &name, password: &password };
+        let credentials = AccountCredentials {
+            engine: definition.engine,
+            host: &host,
+            port,
+            database: &database,
+            name: &name,
+            password: &password,
+            ca: ca.as_deref(),
+            mounted_at: binding.mounted_at().as_deref(),
+        };
         Ok(Progress::Done(Bound {
-            credentials: shown.credentials().into(),
+            credentials: credentials.keys().into(),
             endpoints: vec![Endpoint {
                 host: host.clone(),
                 ports: vec![port.to_string()],
@@ -207,39 +218,10 @@ fn new_password() -> SecretString {
     format!("{}{EVERY_KIND}", Alphanumeric.sample_string(&mut rand::rng(), RANDOM_LETTERS)).into()
 }
 
-/// What becomes the credentials of a binding.
-struct Shown<'a> {
-    engine: Engine,
-    host: &'a str,
-    port: u16,
-    database: &'a str,
-    name: &'a str,
-    password: &'a SecretString,
-}
-
-impl Shown<'_> {
-    fn credentials(&self) -> Object {
-        let scheme = match self.engine {
-            Engine::MySQL => "mysql",
-            Engine::PostgreSQL => "postgres",
-        };
-        let password = self.password.expose_secret();
-        let encoded = utf8_percent_encode(password, NON_ALPHANUMERIC);
-        let Self { host, port, database, name, .. } = self;
-        let keys = [
-            ("uri", format!("{scheme}://{name}:{encoded}@{host}:{port}/{database}")),
-            ("host", (*host).to_owned()),
-            ("port", port.to_string()),
-            ("database", (*database).to_owned()),
-            ("username", (*name).to_owned()),
-            ("password", password.to_owned()),
-        ];
-        keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
@@ -249,22 +231,5 @@ mod tests {
         assert_eq!(password.len(), 32);
         assert!(password.contains(|letter: char| letter.is_ascii_uppercase()), "{password}");
         assert_ne!(password, new_password().expose_secret());
-    }
-
-    #[test]
-    fn the_credentials_have_six_keys_and_a_uri_that_any_password_fits() {
-        let password = "p@ss/w0rd".into();
-        let shown = Shown {
-            engine: Engine::MySQL,
-            host: "h",
-            port: 3306,
-            database: "d",
-            name: "u",
-            password: &password,
-        };
-        let keys = shown.credentials();
-        assert_eq!(keys.len(), 6);
-        assert_eq!(keys["uri"], "mysql://u:p%40ss%2Fw0rd@h:3306/d");
-        assert_eq!(keys["port"], "3306");
     }
 }

@@ -146,9 +146,16 @@ pub(super) struct ServerDefinition {
     pub(super) storage: u32,
     pub(super) category: Option<String>,
     pub(super) storage_type: Option<String>,
+    /// Whether connections are encrypted if the backend has a CA. Not every edition of every engine can do it.
+    #[serde(default = "yes")]
+    pub(super) tls: bool,
     /// The parameters that users may set.
     #[serde(default)]
     pub(super) open: Vec<Open>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A bucket.

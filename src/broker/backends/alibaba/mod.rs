@@ -2,6 +2,7 @@
 //! an account of the database, or a RAM user or role whose policy is for that bucket alone. `catalog` has the services,
 //! `plan` what users may set, `servers` and `buckets` the instances, `accounts` and `principals` the bindings.
 
+mod account_credentials;
 mod accounts;
 mod bucket_kinds;
 mod bucket_parameters;
@@ -21,6 +22,7 @@ mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +36,7 @@ use tokio::time::Instant;
 use self::{
     catalog::Product,
     plan::Plan,
-    servers::{Resize, Sighting},
+    servers::{Change, Sighting},
     settings::Settings,
 };
 use super::{
@@ -92,7 +94,7 @@ impl Backend for AlibabaAccount {
             settings: self.settings.clone(),
             installation: installation.to_owned(),
             sightings: Mutex::default(),
-            resizes: Mutex::default(),
+            changes: Mutex::default(),
         })
     }
 }
@@ -108,7 +110,7 @@ struct Services {
     /// What this process has seen of servers that are to be deleted, by the instance's name.
     sightings: Mutex<BTreeMap<String, Sighting>>,
     /// The changes that this process has asked for, by the server's id.
-    resizes: Mutex<BTreeMap<String, (Resize, Instant)>>,
+    changes: Mutex<BTreeMap<String, (Change, Instant)>>,
 }
 
 impl Services {
@@ -213,7 +215,8 @@ impl Provider for Services {
         match &plan.definition.product {
             Product::Rds(server) => {
                 let wanted = plan.server(server, &instance.parameters);
-                self.provision_server(instance, &wanted.map_err(|refusal| self.refused(refusal))?).await
+                self.provision_server(instance, server, &wanted.map_err(|refusal| self.refused(refusal))?)
+                    .await
             }
             Product::Oss(bucket) => {
                 let wanted = plan.bucket(bucket, &instance.parameters);
@@ -227,7 +230,7 @@ impl Provider for Services {
         match &plan.definition.product {
             Product::Rds(server) => {
                 let wanted = plan.server(server, &to.parameters);
-                self.update_server(to, &wanted.map_err(|refusal| self.refused(refusal))?).await
+                self.update_server(to, server, &wanted.map_err(|refusal| self.refused(refusal))?).await
             }
             // The bucket is brought into the wanted state, whatever its present one.
             Product::Oss(bucket) => {
@@ -257,7 +260,7 @@ impl Provider for Services {
             Product::Rds(server) => {
                 let granted = plan.account(server, &binding.parameters);
                 let granted = granted.map_err(|refusal| self.refused(refusal))?;
-                self.bind_account(on, binding, server.engine, &granted).await
+                self.bind_account(on, binding, server, &granted).await
             }
             Product::Oss(bucket) => {
                 let granted = plan.bucket_grant(bucket, binding);

@@ -5,7 +5,12 @@ use std::{sync::PoisonError, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Services, catalog::Engine, is_retained, naming, pending, server_parameters::WantedServer};
+use super::{
+    Services,
+    catalog::{Engine, ServerDefinition},
+    is_retained, naming, pending,
+    server_parameters::WantedServer,
+};
 use crate::{
     broker::backends::{
         BindingSpec, Confirmed, InstanceSpec, Progress, ServiceError, outcome::MISCONFIGURED,
@@ -21,13 +26,15 @@ use crate::{
 /// How long lists may lack a new server. A deletion that comes meanwhile must not miss it.
 const LISTING_LAG: Duration = Duration::from_secs(10);
 /// How long a change may take to show, before it is asked for again.
-const RESIZE_LAG: Duration = Duration::from_mins(15);
+const CHANGE_LAG: Duration = Duration::from_mins(15);
 
 /// A change of a server that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Resize {
-    class: String,
-    storage: u32,
+pub(super) enum Change {
+    /// Another class, or more storage.
+    Size { class: String, storage: u32 },
+    /// A certificate.
+    Certificate,
 }
 
 /// What this process has seen of a server that is to be deleted.
@@ -60,6 +67,7 @@ impl Services {
     pub(super) async fn provision_server(
         &self,
         instance: &InstanceSpec,
+        definition: &ServerDefinition,
         wanted: &WantedServer,
     ) -> Result<Progress<()>, ServiceError> {
         let Some(server) = self.server_of(&instance.id).await? else {
@@ -67,6 +75,9 @@ impl Services {
         };
         if let Some(waiting) = self.until_usable(&server)? {
             return Ok(waiting);
+        }
+        if let Progress::Pending(waiting) = self.certify(&server, definition).await? {
+            return Ok(Progress::Pending(waiting));
         }
         let database = naming::database(&instance.id);
         let status = match self.account.database_status(&server.id, &database).await {
@@ -142,6 +153,7 @@ impl Services {
     pub(super) async fn update_server(
         &self,
         to: &InstanceSpec,
+        definition: &ServerDefinition,
         wanted: &WantedServer,
     ) -> Result<Progress<()>, ServiceError> {
         let Some(server) = self.server_of(&to.id).await?.filter(|server| !server.is_leaving()) else {
@@ -156,28 +168,39 @@ impl Services {
         {
             return self.waiting(&error);
         }
-        let resize = Resize { class: wanted.class.clone(), storage: wanted.storage };
+        if let Progress::Pending(waiting) = self.certify(&server, definition).await? {
+            return Ok(Progress::Pending(waiting));
+        }
         // Storage never shrinks, so what somebody has added in the console stays.
-        let is_as_wanted = server.class == resize.class && server.storage >= resize.storage;
-        if is_as_wanted {
-            self.resizes.lock().unwrap_or_else(PoisonError::into_inner).remove(&server.id);
+        if server.class == wanted.class && server.storage >= wanted.storage {
+            self.forget_change(&server.id);
             return Ok(Progress::Done(()));
         }
-        if !self.has_asked_for(&server.id, &resize) {
-            let storage = resize.storage.max(server.storage);
-            if let Err(error) = self.account.resize_db_instance(&server.id, &resize.class, storage).await {
+        let change = Change::Size { class: wanted.class.clone(), storage: wanted.storage };
+        if !self.has_asked_for(&server.id, &change) {
+            let storage = wanted.storage.max(server.storage);
+            if let Err(error) = self.account.resize_db_instance(&server.id, &wanted.class, storage).await {
                 return self.waiting(&error);
             }
-            let mut resizes = self.resizes.lock().unwrap_or_else(PoisonError::into_inner);
-            resizes.insert(server.id, (resize, Instant::now()));
+            self.note_change(&server.id, change);
         }
         Ok(pending("Alibaba Cloud changes class and storage"))
     }
 
     /// Whether this process has asked for the change lately: the server looks unchanged until RDS begins.
-    fn has_asked_for(&self, server: &str, resize: &Resize) -> bool {
-        let resizes = self.resizes.lock().unwrap_or_else(PoisonError::into_inner);
-        resizes.get(server).is_some_and(|(asked, at)| asked == resize && at.elapsed() < RESIZE_LAG)
+    pub(super) fn has_asked_for(&self, server: &str, change: &Change) -> bool {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.get(server).is_some_and(|(asked, at)| asked == change && at.elapsed() < CHANGE_LAG)
+    }
+
+    /// Remembers the change that was asked for last.
+    pub(super) fn note_change(&self, server: &str, change: Change) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.insert(server.to_owned(), (change, Instant::now()));
+    }
+
+    pub(super) fn forget_change(&self, server: &str) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
     }
 
     pub(super) async fn deprovision_server(

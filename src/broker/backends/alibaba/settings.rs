@@ -46,6 +46,7 @@ struct Fields {
     catalog_file: Option<PathBuf>,
     services: Option<Vec<String>>,
     rrsa: Option<Rrsa>,
+    rds_ca_file: Option<PathBuf>,
 }
 
 /// The provider of the cluster's tokens, by which pods get RAM roles (RRSA).
@@ -90,6 +91,8 @@ pub(super) struct Settings {
     pub(super) release: Release,
     pub(super) services: Vec<ServiceDefinition>,
     pub(super) rrsa: Option<Rrsa>,
+    /// The certificates of the CA of RDS; without them, servers have no TLS.
+    pub(super) rds_ca_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -140,6 +143,7 @@ impl Settings {
             release: fields.release,
             services,
             rrsa: fields.rrsa,
+            rds_ca_file: fields.rds_ca_file,
         })
     }
 }

@@ -221,6 +221,11 @@ impl Alibaba {
         self.shared.account().rds.instances.values_mut().for_each(rds::Instance::hurry);
     }
 
+    /// Makes every certificate of an instance end soon.
+    pub fn end_certificates(&self) {
+        self.shared.account().rds.instances.values_mut().for_each(|it| it.needs_certificate = true);
+    }
+
     /// The server behind an instance of MySQL or MariaDB, once it runs.
     pub fn mariadb(&self, instance: &str) -> Option<Arc<MariaDb>> {
         match self.behind(instance)? {

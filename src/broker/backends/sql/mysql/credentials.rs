@@ -2,16 +2,13 @@
 //! `mysql2`, a `jdbcURL` for both JDBC drivers, and the server's CA. `docs/clients.md` describes what each client does
 //! with them.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    broker::config::SslMode,
+    broker::{backends::mounted, config::SslMode},
     osb::{Credentials, Object},
 };
-
-/// Every character outside of this set is percent-encoded in the path of a URL.
-const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
 /// The values that become credentials.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +36,13 @@ pub(super) fn credentials((host, port): (&str, u16), shown: ShownFields<'_>) -> 
         ("database", database.to_owned()),
         ("username", login.to_owned()),
         ("password", password.to_owned()),
-        ("uri", format!("mysql://{login}:{password}@{address}/{database}?{}", shown.tls())),
+        (
+            "uri",
+            format!(
+                "mysql://{login}:{password}@{address}/{database}?{}",
+                tls_parameters(shown.sslmode, shown.ca_file().as_deref())
+            ),
+        ),
         (
             "jdbcURL",
             format!(
@@ -52,24 +55,25 @@ pub(super) fn credentials((host, port): (&str, u16), shown: ShownFields<'_>) -> 
     keys.into_iter().chain(ca).map(|(key, value)| (key.to_owned(), value.into())).collect::<Object>().into()
 }
 
-impl ShownFields<'_> {
-    /// The TLS parameters of the URI: `ssl-mode` and `ssl-ca` are MySQL's own
-    /// (<https://dev.mysql.com/doc/refman/8.4/en/connecting-using-uri-or-key-value-pairs.html>). `mysql2` ignores both
-    /// and reads `ssl` as JSON (`lib/connection_config.js`, `parseUrl`); without `ssl` it does not encrypt.
-    fn tls(&self) -> String {
-        let mut parameters = format!("ssl-mode={}", mode(self.sslmode));
-        if let Some(file) = self.ca_file() {
-            parameters = format!("{parameters}&ssl-ca={file}");
-        }
-        let for_node = match self.sslmode {
-            SslMode::Disable => return parameters,
-            SslMode::Require => r#"{"rejectUnauthorized":false}"#,
-            SslMode::VerifyCa => r#"{"rejectUnauthorized":true}"#,
-            SslMode::VerifyFull => r#"{"rejectUnauthorized":true,"verifyIdentity":true}"#,
-        };
-        format!("{parameters}&ssl={}", utf8_percent_encode(for_node, NON_ALPHANUMERIC))
+/// The TLS parameters of a URI: `ssl-mode` and `ssl-ca` are MySQL's own
+/// (<https://dev.mysql.com/doc/refman/8.4/en/connecting-using-uri-or-key-value-pairs.html>). `mysql2` ignores both
+/// and reads `ssl` as JSON (`lib/connection_config.js`, `parseUrl`); without `ssl` it does not encrypt. The path of the
+/// CA's file is percent-encoded.
+pub(crate) fn tls_parameters(sslmode: SslMode, ca_file: Option<&str>) -> String {
+    let mut parameters = format!("ssl-mode={}", mode(sslmode));
+    if let Some(file) = ca_file {
+        parameters = format!("{parameters}&ssl-ca={file}");
     }
+    let for_node = match sslmode {
+        SslMode::Disable => return parameters,
+        SslMode::Require => r#"{"rejectUnauthorized":false}"#,
+        SslMode::VerifyCa => r#"{"rejectUnauthorized":true}"#,
+        SslMode::VerifyFull => r#"{"rejectUnauthorized":true,"verifyIdentity":true}"#,
+    };
+    format!("{parameters}&ssl={}", utf8_percent_encode(for_node, NON_ALPHANUMERIC))
+}
 
+impl ShownFields<'_> {
     /// The TLS parameters of the `jdbcURL`. MySQL Connector/J accepts these values of `sslMode`; MariaDB Connector/J 3
     /// accepts them as aliases of its own (`org.mariadb.jdbc.export.SslMode`), and accepts `jdbc:mysql` only with
     /// `permitMysqlScheme`. Only MariaDB's driver reads a CA from a PEM file, `serverSslCert`. Each driver ignores the
@@ -85,7 +89,7 @@ impl ShownFields<'_> {
     /// The percent-encoded path of the CA file, if the plan verifies the server.
     fn ca_file(&self) -> Option<String> {
         let folder = self.mounted_at.filter(|_| self.sslmode.verifies() && self.ca.is_some())?;
-        Some(utf8_percent_encode(&format!("{folder}/ca.crt"), &IN_PATH).to_string())
+        Some(mounted::file(folder, "ca.crt"))
     }
 }
 

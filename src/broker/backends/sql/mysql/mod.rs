@@ -24,6 +24,7 @@ use std::sync::{
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+pub(crate) use self::credentials::tls_parameters;
 use self::{
     dialect::Statement,
     error::SqlError,

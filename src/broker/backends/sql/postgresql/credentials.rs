@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     broker::{
+        backends::mounted,
         backends::sql::{
             plan::CredentialKind,
             service_kind::ServiceKind,
@@ -24,9 +24,6 @@ use crate::{
     },
     osb::{Credentials, Object},
 };
-
-/// Every character outside of this set is percent-encoded in the path of a URL.
-const IN_PATH: AsciiSet = NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
 /// What a login authenticates with.
 pub(super) enum Credential {
@@ -158,8 +155,7 @@ impl Place<'_> {
             files.extend([("sslcert", "tls.crt"), ("sslkey", "tls.key")]);
         }
         for (name, file) in files {
-            let path = format!("{folder}/{file}");
-            parameters = format!("{parameters}&{name}={}", utf8_percent_encode(&path, &IN_PATH));
+            parameters = format!("{parameters}&{name}={}", mounted::file(folder, file));
         }
         parameters
     }

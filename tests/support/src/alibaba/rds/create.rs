@@ -92,6 +92,7 @@ fn read(p: &Parameters) -> Result<Instance> {
         tags,
         is_protected: p.is_true("DeletionProtection"),
         has_ssl: false,
+        needs_certificate: false,
         passing: None,
         security_ips: [("default".to_owned(), security_ips)].into(),
         accounts: BTreeMap::new(),

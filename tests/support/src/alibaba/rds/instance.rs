@@ -71,6 +71,8 @@ pub(in super::super) struct Instance {
     pub(super) tags: BTreeMap<String, String>,
     pub(super) is_protected: bool,
     pub(super) has_ssl: bool,
+    /// Whether the certificate ends soon.
+    pub(in super::super) needs_certificate: bool,
     pub(super) passing: Option<Passing>,
     /// Groups of addresses that may connect.
     pub(super) security_ips: BTreeMap<String, Vec<String>>,

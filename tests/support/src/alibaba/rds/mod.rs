@@ -129,7 +129,7 @@ impl Rds {
             "ModifyDBInstanceSpec" => instance.modify_spec(settings, p),
             "ModifyDBInstanceDescription" => instance.modify_description(p),
             "ModifyDBInstanceDeletionProtection" => instance.modify_deletion_protection(p),
-            "ModifyDBInstanceSSL" => instance.modify_ssl(settings, p),
+            "ModifyDBInstanceSSL" => instance.modify_ssl(settings, &id, p),
             "ModifySecurityIps" => instance.modify_security_ips(p),
             "CreateAccount" => instance.create_account(settings, p),
             "DeleteAccount" => instance.delete_account(settings, p),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Instance, Parameters, Result, Settings,
+    Engine, Instance, Parameters, Result, Settings,
     create::{check_class, check_description, check_storage},
     refuse,
 };
@@ -67,16 +67,27 @@ impl Instance {
         Ok(json!({}))
     }
 
-    /// ModifyDBInstanceSSL restarts the instance.
-    pub(super) fn modify_ssl(&mut self, settings: &Settings, p: &Parameters) -> Result<Value> {
-        p.required("ConnectionString")?;
+    /// ModifyDBInstanceSSL makes a certificate for an address of the instance, and restarts the instance. CAType is required
+    /// where SSLEnabled is 1. The codes for wrong values are made up.
+    pub(super) fn modify_ssl(&mut self, settings: &Settings, id: &str, p: &Parameters) -> Result<Value> {
+        if p.required("ConnectionString")? != self.host(id) {
+            return refuse(404, "InvalidConnectionString.NotFound", "The instance has no such address.");
+        }
         self.has_ssl = p.get("SSLEnabled") != Some("0");
+        if self.has_ssl && !["aliyun", "custom"].contains(&p.required("CAType")?) {
+            return refuse(400, "InvalidCAType.Malformed", "CAType must be aliyun or custom.");
+        }
+        self.needs_certificate = false;
         self.pass("SSL_MODIFYING", settings.changing);
         Ok(json!({}))
     }
 
+    /// DescribeDBInstanceSSL: PostgreSQL spells the values in its own way.
     pub(super) fn describe_ssl(&self, id: &str) -> Value {
-        let enabled = if self.has_ssl { "Yes" } else { "No" };
-        json!({"SSLEnabled": enabled, "ConnectionString": self.host(id)})
+        let of = |truth: bool, [yes, no]: [&'static str; 2]| if truth { yes } else { no };
+        let is_postgresql = self.engine == Engine::PostgreSql;
+        let enabled = of(self.has_ssl, if is_postgresql { ["on", "off"] } else { ["Yes", "No"] });
+        let update = of(self.needs_certificate, if is_postgresql { ["1", "0"] } else { ["Yes", "No"] });
+        json!({"SSLEnabled": enabled, "RequireUpdate": update, "ConnectionString": self.host(id)})
     }
 }

@@ -1,0 +1,71 @@
+//! Encrypted connections to database servers.
+
+use std::io::Write;
+
+use rstest::rstest;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::cloud::{Cloud, MYSQL, POSTGRESQL, text};
+
+fn ca() -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(b"PEM of the CA").unwrap();
+    file
+}
+
+async fn with(ca: &NamedTempFile) -> Cloud {
+    Cloud::with(&format!("rdsCaFile: {}", ca.path().display())).await
+}
+
+#[rstest]
+#[case(MYSQL, "ssl-mode=VERIFY_IDENTITY")]
+#[case(POSTGRESQL, "sslmode=verify-full")]
+#[tokio::test]
+async fn a_server_gets_a_certificate_for_its_address_and_clients_verify_it(
+    #[case] plan: (&str, &str),
+    #[case] parameter: &str,
+) {
+    let ca = ca();
+    let cloud = with(&ca).await;
+    cloud.provisioned(plan, "i", json!({})).await;
+    let bound = cloud.bound(plan, "i", "b", json!({})).await;
+    let asked = cloud.server.parameters("ModifyDBInstanceSSL");
+    assert_eq!(asked.len(), 1, "RDS restarts the server for each");
+    assert_eq!(asked[0]["ConnectionString"], text(&bound, "host"));
+    assert_eq!(text(&bound, "ca.crt"), "PEM of the CA");
+    assert!(text(&bound, "uri").contains(parameter), "{bound}");
+    cloud.unbound(plan, "i", "b").await;
+    cloud.deprovisioned(plan, "i").await;
+    assert_eq!(cloud.server.left(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_is_renewed_with_the_next_update() {
+    let ca = ca();
+    let cloud = with(&ca).await;
+    cloud.provisioned(MYSQL, "i", json!({})).await;
+    cloud.server.end_certificates();
+    for (protected, certificates) in [(true, 2), (false, 2)] {
+        let answer = cloud.update(MYSQL, "i", json!({"DeletionProtection": protected})).await;
+        cloud.succeeded(answer, "i").await;
+        assert_eq!(
+            cloud.server.parameters("ModifyDBInstanceSSL").len(),
+            certificates,
+            "only what RDS asks for"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_before_has_bindings_without_a_ca_until_its_next_update() {
+    let cloud = Cloud::with("").await;
+    cloud.provisioned(MYSQL, "i", json!({})).await;
+    let ca = ca();
+    let cloud = cloud.again_with(&format!("rdsCaFile: {}", ca.path().display())).await;
+    let before = cloud.bound(MYSQL, "i", "before", json!({})).await;
+    assert!(before.get("ca.crt").is_none(), "{before}");
+    let answer = cloud.update(MYSQL, "i", json!({"DeletionProtection": true})).await;
+    cloud.succeeded(answer, "i").await;
+    assert_eq!(text(&cloud.bound(MYSQL, "i", "after", json!({})).await, "ca.crt"), "PEM of the CA");
+}

@@ -6,8 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,14 +19,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::{
-    process::{Child, Command},
-    time::sleep,
-};
+use tokio::time::sleep;
 
 use crate::{
     broker::{Answer, Broker, Verb},
     harness::{Place, apply_crds, client, is, restart_catalog},
+    process::Process,
 };
 
 /// How many requests one broker gets at a time (`src/catalog/client/queue.rs`).
@@ -45,51 +41,8 @@ const MOST_WRITES: f64 = 12.0;
 /// The memory of the catalog with 5,000 instances and 5,000 bindings, at most.
 const MOST_MEMORY: u64 = 160;
 
-/// `bindery serve --roles catalog`.
-struct Process {
-    child: Child,
-    port: u16,
-    /// The log of all processes of the run.
-    log: Arc<NamedTempFile>,
-}
-
-impl Process {
-    fn start(log: Arc<NamedTempFile>) -> Self {
-        let append = || OpenOptions::new().append(true).open(log.path()).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let program = std::env::var_os("BINDERY_SOAK_PROGRAM")
-            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_bindery")), PathBuf::from);
-        let child = Command::new(program)
-            .args(["serve", "--roles", "catalog", "--namespace", "default", "--listen-ops"])
-            .arg(format!("127.0.0.1:{port}"))
-            .stdout(append())
-            .stderr(append())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Self { child, port, log }
-    }
-
-    /// How often a process of the run became the active catalog.
-    fn starts(&self) -> usize {
-        std::fs::read_to_string(self.log.path()).unwrap().matches("the catalog is active").count()
-    }
-
-    /// The memory that the process does not share with the program's file, in MiB.
-    fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-    }
-
-    /// How many objects of this kind were looked at.
-    async fn reconciled(&self, kind: &str) -> usize {
-        let url = format!("http://127.0.0.1:{}/metrics", self.port);
-        let Ok(answer) = reqwest::get(url).await else { return 0 };
-        let name = format!(r#"bindery_reconcile_duration_seconds_count{{kind="{kind}"}} "#);
-        let text = answer.text().await.unwrap();
-        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
-    }
+fn catalog(log: Arc<NamedTempFile>) -> Process {
+    Process::start(log, &["--roles", "catalog"])
 }
 
 /// A run.
@@ -109,7 +62,7 @@ impl Run {
         let (client, broker, catalog) = if full.is_some() {
             let client = client().await;
             apply_crds(&client).await;
-            (client, Broker::start(), Some(Process::start(Arc::new(NamedTempFile::new().unwrap()))))
+            (client, Broker::start(), Some(catalog(Arc::new(NamedTempFile::new().unwrap()))))
         } else {
             let place = Place::new().await;
             (place.client.clone(), place.broker.clone(), None)
@@ -231,7 +184,7 @@ impl Run {
             None => restart_catalog().await,
             Some(process) => {
                 process.child.kill().await.unwrap();
-                *process = Process::start(process.log.clone());
+                *process = catalog(process.log.clone());
             }
         }
     }
@@ -293,7 +246,7 @@ impl Run {
 
     /// The memory of the catalog's process, in MiB; 0 without one.
     fn memory(&self) -> u64 {
-        self.catalog.as_ref().map_or(0, Process::memory)
+        self.catalog.as_ref().map_or(0, |process| process.memory().anonymous)
     }
 
     async fn remove(&self) {

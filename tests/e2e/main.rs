@@ -13,7 +13,6 @@ mod gates;
 mod installation;
 mod kubelet;
 mod many;
-mod memory;
 mod native;
 mod operations;
 mod pipelines;

@@ -25,13 +25,14 @@ story() {
   check_nothing_left
 }
 
-# The build runs while the cluster's programs are built and the cluster starts.
+# The build runs while the cluster's programs are built and the cluster starts. It is that of the tests: it is soon there, and
+# whoever runs both builds once.
 begin_build() {
   if [ -n "${BINDERY_DEMO_IMAGE:-}${BINDERY_DEMO_BINARY:-}" ]; then return; fi
-  begin "building bindery (cargo build --profile demo; minutes on the first run)" cargo build --locked --profile demo --bin bindery
+  begin "building bindery (cargo build; minutes on the first run)" cargo build --locked --bin bindery
 }
 
-bindery_binary() { echo "${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/demo/bindery}"; }
+bindery_binary() { echo "${BINDERY_DEMO_BINARY:-${CARGO_TARGET_DIR:-target}/debug/bindery}"; }
 
 build_bindery() {
   local archives binary

@@ -59,6 +59,7 @@ impl Services {
         if let Progress::Pending(waiting) = self.grant(&server, &mark, &database, granted.privilege).await? {
             return Ok(Progress::Pending(waiting));
         }
+        let mounted_at = binding.mounted_at();
         let credentials = AccountCredentials {
             engine: definition.engine,
             host: &host,
@@ -67,7 +68,7 @@ impl Services {
             name: &name,
             password: &password,
             ca: ca.as_deref(),
-            mounted_at: binding.mounted_at().as_deref(),
+            mounted_at: mounted_at.as_deref(),
         };
         Ok(Progress::Done(Bound {
             credentials: credentials.keys().into(),

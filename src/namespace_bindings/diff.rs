@@ -18,7 +18,7 @@ use super::{
     ttl::{Stage, annotation_time},
 };
 use crate::{
-    apis::servicecatalog::{LocalReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
+    apis::servicecatalog::{NameReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
     contract::{binding, branch},
     k8s::events::Event,
 };
@@ -366,7 +366,7 @@ fn new_instance(
 fn new_binding(rule: &Rule, namespace: &ObjectMeta) -> ServiceBinding {
     let name = rule.binding_name();
     let spec = ServiceBindingSpec {
-        instance_ref: LocalReference { name: name.to_owned() },
+        instance_ref: NameReference { name: name.to_owned() },
         ..ServiceBindingSpec::default()
     };
     let mut new_binding = ServiceBinding::new(name, spec);

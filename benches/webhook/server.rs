@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use axum::{Json, Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
 use bindery::{
     admission::{
-        namespaces::{NamespaceUnread, Namespaces},
+        namespaces::{NamespaceReadError, Namespaces},
         pods,
         router::Routes,
     },
@@ -121,7 +121,7 @@ struct NoDefaults;
 
 #[async_trait]
 impl Namespaces for NoDefaults {
-    async fn defaults(&self, _: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, _: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         Ok(None)
     }
 }

@@ -37,7 +37,7 @@ pub struct Authored {
 }
 
 impl Authored {
-    /// The members of the spec; `None` if the spec is no object, which the schema refuses.
+    /// The members of the spec; `None` if the spec is not an object, which the schema refuses.
     pub(super) fn members(&self) -> Option<&Map<String, Value>> {
         self.spec.as_object()
     }

@@ -28,29 +28,36 @@ use crate::{
 };
 
 /// The name of this component in the readiness report.
-const PART: &str = "namespaces";
+const COMPONENT: &str = "namespaces";
 
 /// The time limit of a read. The API server waits for the webhook's answer meanwhile.
-const LOOK_UP: Duration = Duration::from_secs(2);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The remedy if the API server forbids bindery to read Namespaces.
+const GRANT: &str = "let bindery get, list and watch namespaces";
+/// The remedy for other failures of the watch, which tries again by itself.
+const CHECK: &str = "check the API server and the network between it and bindery";
+/// The remedy for other failures of a read.
+const RETRY: &str =
+    "try again; if it keeps failing, check the API server and the network between it and bindery";
 
 /// Provides the webhook with the defaults of Namespaces.
 #[async_trait]
 pub trait Namespaces: Send + Sync {
     /// The defaults for pods of the Namespace with this name, if it has any.
-    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread>;
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError>;
 }
 
 /// The annotations of a Namespace cannot be read.
 #[derive(Debug, Error)]
-#[error(
-    "Namespace {namespace} cannot be read: {reason}; try again, and if this goes on, let bindery get, list and watch \
-     namespaces"
-)]
-pub struct NamespaceUnread {
+#[error("Namespace {namespace} cannot be read: {reason}; {remedy}")]
+pub struct NamespaceReadError {
     /// The Namespace's name.
     pub namespace: String,
     /// The cause.
     pub reason: String,
+    /// What to do.
+    pub remedy: &'static str,
 }
 
 /// The cached Namespaces that have bindery's label.
@@ -63,7 +70,7 @@ impl WatchedNamespaces {
     /// Returns the cache and the future of its watch, which the caller must run. The process is not ready before the
     /// first list.
     pub fn new(client: Client, readiness: Readiness) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        readiness.wait_for(PART, "the labelled Namespaces have not been read yet");
+        readiness.wait_for(COMPONENT, "the labelled Namespaces have not been read yet");
         let api = Api::all(client);
         let (labelled, writer) = reflector::store();
         let watch = watch(api.clone(), writer, readiness);
@@ -73,17 +80,31 @@ impl WatchedNamespaces {
 
 #[async_trait]
 impl Namespaces for WatchedNamespaces {
-    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         if let Some(known) = self.labelled.get(&ObjectRef::new(namespace)) {
             return Ok(read(namespace, &known.metadata));
         }
         debug!(namespace, "looked up");
-        let unread = |reason| NamespaceUnread { namespace: namespace.to_owned(), reason };
-        match tokio::time::timeout(LOOK_UP, self.api.get_opt(namespace)).await {
+        let failed = |reason, remedy| NamespaceReadError { namespace: namespace.to_owned(), reason, remedy };
+        match tokio::time::timeout(READ_TIMEOUT, self.api.get_opt(namespace)).await {
             Ok(Ok(found)) => Ok(found.and_then(|found| read(namespace, &found.metadata))),
-            Ok(Err(error)) => Err(unread(explain(&error))),
-            Err(_) => Err(unread(format!("no answer within {} s", LOOK_UP.as_secs()))),
+            Ok(Err(error)) => Err(failed(explain(&error), if is_forbidden(&error) { GRANT } else { RETRY })),
+            Err(_) => Err(failed(format!("no answer within {} s", READ_TIMEOUT.as_secs()), RETRY)),
         }
+    }
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_forbidden())
+}
+
+fn is_watch_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_forbidden(error),
+        watcher::Error::WatchError(status) => status.is_forbidden(),
+        watcher::Error::NoResourceVersion => false,
     }
 }
 
@@ -107,7 +128,7 @@ async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness
         match event {
             Ok(Event::InitDone) if !is_ready => {
                 is_ready = true;
-                readiness.ready(PART);
+                readiness.ready(COMPONENT);
                 info!("the labelled Namespaces are known");
             }
             Ok(_) => {}
@@ -116,10 +137,10 @@ async fn watch(api: Api<NamespaceMeta>, writer: Writer<NamespaceMeta>, readiness
                 debug!(error = explain_watch(&error), "the watch of Namespaces was interrupted");
             }
             Err(error) => {
+                let remedy = if is_watch_forbidden(&error) { GRANT } else { CHECK };
                 let error = explain_watch(&error);
                 warn!(error, "Namespaces cannot be read");
-                let remedy = "let bindery get, list and watch namespaces";
-                readiness.wait_for(PART, format!("Namespaces cannot be read: {error}; {remedy}"));
+                readiness.wait_for(COMPONENT, format!("Namespaces cannot be read: {error}; {remedy}"));
             }
         }
     }

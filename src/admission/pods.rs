@@ -139,7 +139,7 @@ impl Binder {
     /// Adds a scheduling gate to a pod whose Secrets do not exist yet.
     fn hold_back(&self, namespace: &str, pod: &Value, injection: &mut Injection) {
         let Some(awaited) = self.awaited.as_ref().filter(|_| !namespace.is_empty()) else { return };
-        if awaited.is_any(namespace, &injection.bindings) {
+        if awaited.needs_gate(namespace, &injection.bindings) {
             injection.patch.0.extend(gate(pod));
         }
     }

@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::{
     namespace_defaults::PATH as DEFAULTS_PATH,
-    namespaces::{NamespaceUnread, Namespaces},
+    namespaces::{NamespaceReadError, Namespaces},
     pods::PATH,
     router::Routes,
 };
@@ -32,10 +32,11 @@ struct Known(BTreeMap<String, BTreeMap<String, String>>);
 
 #[async_trait]
 impl Namespaces for Known {
-    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         if namespace == "unread" {
             let reason = "namespaces \"unread\" is forbidden".to_owned();
-            return Err(NamespaceUnread { namespace: namespace.to_owned(), reason });
+            let remedy = "let bindery get, list and watch namespaces";
+            return Err(NamespaceReadError { namespace: namespace.to_owned(), reason, remedy });
         }
         let (label, enabled) = crate::contract::namespace::INJECT;
         let labels = BTreeMap::from([(label.to_owned(), enabled.to_owned())]);

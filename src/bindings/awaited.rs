@@ -30,7 +30,7 @@ use crate::k8s::{
 pub trait Awaited: Send + Sync {
     /// Whether a pod of this namespace with these bindings needs a scheduling gate: a catalog is running, which will
     /// open the gate, and one of the bindings is not known to be ready. Answers from the cache, without waiting.
-    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool;
+    fn needs_gate(&self, namespace: &str, bindings: &[String]) -> bool;
 }
 
 /// The cached readiness of bindings, and whether a catalog is running.
@@ -60,12 +60,12 @@ impl WatchedBindings {
 }
 
 impl Awaited for WatchedBindings {
-    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool {
+    fn needs_gate(&self, namespace: &str, bindings: &[String]) -> bool {
         self.catalog.is_held() && self.ready.lacks_any(namespace, bindings)
     }
 }
 
-/// The bindings that are ready; empty before the first list.
+/// The bindings that are ready. `None` before the first list; then no binding counts as missing.
 #[derive(Debug, Default)]
 struct Ready(RwLock<Option<Names>>);
 

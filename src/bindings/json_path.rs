@@ -1,8 +1,8 @@
 //! Templates in Kubernetes' JSONPath dialect, such as `{.credentials.host}:{.port}`, evaluated over credentials. Pure. Text
-//! outside braces stays as it is. Inside braces stand a path (fields, indexes, slices, wildcards, unions, `..`, filters), a
-//! quoted text, or `range PATH` … `end`. Unlike kubectl, a path that selects nothing is an error even inside a list, and lists
-//! and objects become JSON. A user of a namespace can write both the template and the credentials, so the work and the size of
-//! the result are limited.
+//! outside braces stays as it is. Braces contain a path (fields, indexes, slices, wildcards, unions, `..`, filters), a quoted
+//! text, or `range PATH` … `end`. Unlike in kubectl, a path that selects nothing is an error even inside a list, and lists and
+//! objects become JSON. A user of a namespace can write both the template and the credentials, so the work and the size of the
+//! result are limited.
 
 mod parser;
 mod select;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::values::as_text;
 
-/// The largest text that a template may make; a Secret holds no more.
+/// The longest result of a template, in bytes: a Secret cannot hold more.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Why a template has no result. No error shows a value of the credentials.
@@ -60,7 +60,7 @@ enum Selector {
     Index(i64),
     Slice(Option<i64>, Option<i64>, i64),
     All,
-    /// Elements for which the path selects something, or something that compares so with the literal.
+    /// The elements for which the path selects a value, or a value for which the comparison with the literal holds.
     Filter(Path, Option<(Comparison, Value)>),
 }
 
@@ -96,7 +96,7 @@ impl Template {
         parser::template(text).map(Self).map_err(PathError::Syntax)
     }
 
-    /// The text that the template makes of these values.
+    /// Fills in the template with the values of `root`.
     pub(crate) fn render(&self, root: &Value, budget: &mut Budget) -> Result<String, PathError> {
         let mut text = String::new();
         render(&self.0, root, root, budget, &mut text)?;

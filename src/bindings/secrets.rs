@@ -284,13 +284,13 @@ pub(crate) async fn remove(api: &Api<Secret>, binding: &ServiceBinding) -> kube:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apis::servicecatalog::{LocalReference, ServiceBindingSpec};
+    use crate::apis::servicecatalog::{NameReference, ServiceBindingSpec};
 
     fn binding(name: &str, secret_name: Option<&str>) -> ServiceBinding {
         let mut binding = ServiceBinding::new(
             name,
             ServiceBindingSpec {
-                instance_ref: LocalReference { name: "i".to_owned() },
+                instance_ref: NameReference { name: "i".to_owned() },
                 secret_name: secret_name.map(str::to_owned),
                 ..ServiceBindingSpec::default()
             },

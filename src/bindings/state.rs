@@ -6,7 +6,7 @@ use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    apis::servicecatalog::{ConditionType, Conditions, LocalReference, ServiceBinding, binding::Revision},
+    apis::servicecatalog::{ConditionType, Conditions, NameReference, ServiceBinding, binding::Revision},
     contract::env_secret_name,
 };
 
@@ -52,7 +52,7 @@ pub(crate) struct SeenBinding {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
-    instance_ref: LocalReference,
+    instance_ref: NameReference,
     secret_name: Option<String>,
 }
 

@@ -126,7 +126,7 @@ async fn sweep_parts(
     Ok(report)
 }
 
-/// The drift of this server. Checks apparent drift twice, so that concurrent changes are not reported.
+/// The drift of this backend. Checks apparent drift twice, so that concurrent changes are not reported.
 async fn differing(
     parts: &Parts,
     server: &BackendName,
@@ -169,7 +169,7 @@ async fn differences(
     Ok(found)
 }
 
-/// Removes a resource, unless it has a record by now. A broker records what it creates before it creates it: so a
+/// Removes a resource, unless it has a record by now. A broker writes the record before it creates the resource. So a
 /// resource without a record is unused, and it cannot get a record while the store is frozen.
 async fn remove(parts: &Parts, provider: &dyn Provider, resource: &Resource) -> Result<bool, String> {
     let frozen = parts.store.freeze().await.map_err(|error| error.to_string())?;

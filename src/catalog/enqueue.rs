@@ -15,7 +15,7 @@ use super::{
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ConditionType, ExternalResource, ExternalResourceKind, ExternalResourceSpec,
-    LocalReference, ServiceBinding, ServiceBroker, ServiceInstance,
+    NameReference, ServiceBinding, ServiceBroker, ServiceInstance,
     scope::{BrokerKey, ClassObject, PlanObject},
 };
 use crate::{
@@ -188,7 +188,7 @@ impl Queues {
     fn broker_of_unused_offer(&self, context: &Context, instance: &ServiceInstance) {
         let (stores, spec) = (&context.stores, &instance.spec);
         let namespace = instance.namespace();
-        let is = |reference: &Option<LocalReference>, name: &str| {
+        let is = |reference: &Option<NameReference>, name: &str| {
             reference.as_ref().is_some_and(|reference| reference.name == name)
         };
         for (scope, class, plan) in [

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 
 use crate::{
     apis::servicecatalog::{
-        ConditionType, Conditions, ExternalResource, ExternalResourceKind, FINALIZER, LocalReference,
+        ConditionType, Conditions, ExternalResource, ExternalResourceKind, FINALIZER, NameReference,
         ServiceBinding, ServiceInstance, scope::BrokerKey,
     },
     k8s::cache::{Cached, Texts},
@@ -30,7 +30,7 @@ impl Cached for ServiceInstance {
     fn facts(&self, texts: &mut Texts) -> InstanceFacts {
         let spec = &self.spec;
         let conditions = self.status.as_ref().map(|status| &status.conditions);
-        let mut name = |reference: &Option<LocalReference>| {
+        let mut name = |reference: &Option<NameReference>| {
             texts.share_any(reference.as_ref().map(|reference| reference.name.as_str()))
         };
         InstanceFacts {

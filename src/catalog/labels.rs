@@ -106,7 +106,7 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "i"}, "spec": {}})).unwrap();
         assert_eq!(of_instance(&instance), Labels::new());
         instance.spec.cluster_service_class_ref =
-            Some(crate::apis::servicecatalog::LocalReference { name: "c".to_owned() });
+            Some(crate::apis::servicecatalog::NameReference { name: "c".to_owned() });
         let labels = of_instance(&instance);
         assert_eq!(labels["servicecatalog.k8s.io/spec.clusterServiceClassRef.name"], sha224("c"));
         assert_eq!(labels.len(), 1);

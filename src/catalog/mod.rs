@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// The name of the catalog in readiness reports.
-const PART: &str = "catalog";
+const COMPONENT: &str = "catalog";
 /// The interval between checks for the CRDs and permissions that the catalog needs.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a failing operation at a broker is retried unless a setting says otherwise (service-catalog
@@ -87,17 +87,17 @@ pub async fn run(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), CatalogError> {
-    readiness.wait_for(PART, "is starting");
+    readiness.wait_for(COMPONENT, "is starting");
     let prepared = stop.run_until_cancelled(async {
         await_definitions(&client, &readiness).await;
         cluster_id(&client, &readiness).await
     });
     let Some(cluster_id) = prepared.await else { return Ok(()) };
-    readiness.wait_for(PART, "reads existing objects");
+    readiness.wait_for(COMPONENT, "reads existing objects");
     let mut tasks = wiring::start(client, metrics, cluster_id, settings, &stop);
     let served = async {
         tasks.synced().await;
-        readiness.ready(PART);
+        readiness.ready(COMPONENT);
         info!("the catalog is active");
         tasks.ended().await
     };
@@ -128,7 +128,7 @@ async fn await_definitions(client: &Client, readiness: &Readiness) {
         if missing.is_empty() {
             return;
         }
-        readiness.wait_for(PART, missing.join("; "));
+        readiness.wait_for(COMPONENT, missing.join("; "));
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -159,8 +159,10 @@ async fn cluster_id(client: &Client, readiness: &Readiness) -> String {
             Ok(namespace) => return namespace.uid().unwrap_or_default(),
             Err(error) => {
                 let why = explain(&error);
-                readiness
-                    .wait_for(PART, format!("the namespace {CLUSTER_ID_NAMESPACE} cannot be read: {why}"));
+                readiness.wait_for(
+                    COMPONENT,
+                    format!("the namespace {CLUSTER_ID_NAMESPACE} cannot be read: {why}"),
+                );
             }
         }
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -1,5 +1,5 @@
-//! The rules of `spec.catalogRestrictions`: `property conditional requirement`, joined by commas, such as
-//! `spec.externalName in (small, large), spec.free=true`. All rules must hold. Pure.
+//! The rules of `spec.catalogRestrictions`: a property, an operator and a value, such as
+//! `spec.externalName in (small, large)`. Commas join rules. All rules must hold. Pure.
 
 use std::fmt;
 
@@ -116,15 +116,15 @@ fn parse(rule: &str, properties: &[&str]) -> Result<Rule, String> {
         return Err(format!("unknown property {property:?}; use {}", OneOf(properties)));
     }
     let rest = rest.trim_start();
-    // The longer conditional first: `==` also begins with `=`.
-    for (conditional, is_excluding) in [("==", false), ("!=", true), ("=", false)] {
-        if let Some(value) = rest.strip_prefix(conditional) {
+    // The longer operator first: `==` also begins with `=`.
+    for (operator, is_excluding) in [("==", false), ("!=", true), ("=", false)] {
+        if let Some(value) = rest.strip_prefix(operator) {
             let values = vec![value_of(property, value)?];
             return Ok(Rule { property: property.to_owned(), is_excluding, values });
         }
     }
-    for (conditional, is_excluding) in [("in", false), ("notin", true)] {
-        let Some(set) = rest.strip_prefix(conditional).map(str::trim_start) else { continue };
+    for (operator, is_excluding) in [("in", false), ("notin", true)] {
+        let Some(set) = rest.strip_prefix(operator).map(str::trim_start) else { continue };
         let Some(set) = set.strip_prefix('(').and_then(|set| set.strip_suffix(')')) else { continue };
         let values: Result<_, _> = set.split(',').map(|value| value_of(property, value)).collect();
         return Ok(Rule { property: property.to_owned(), is_excluding, values: values? });

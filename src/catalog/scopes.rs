@@ -12,7 +12,7 @@ use super::{
 };
 use crate::apis::servicecatalog::{
     ClusterServiceBroker, ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan,
-    ClusterServicePlanSpec, CommonServiceClassSpec, CommonServicePlanSpec, LocalReference, ServiceBroker,
+    ClusterServicePlanSpec, CommonServiceClassSpec, CommonServicePlanSpec, NameReference, ServiceBroker,
     ServiceClass, ServiceClassSpec, ServicePlan, ServicePlanSpec, reasons,
     scope::{BrokerKey, BrokerObject, ClassObject, PlanObject},
 };
@@ -148,7 +148,7 @@ impl BrokerKind for ClusterServiceBroker {
     }
 
     fn plan(&self, name: &str, class: &str, common: CommonServicePlanSpec) -> Self::Plan {
-        let cluster_service_class_ref = LocalReference { name: class.to_owned() };
+        let cluster_service_class_ref = NameReference { name: class.to_owned() };
         let cluster_service_broker_name = self.key().name;
         let spec = ClusterServicePlanSpec { common, cluster_service_broker_name, cluster_service_class_ref };
         ClusterServicePlan::new(name, spec)
@@ -173,7 +173,7 @@ impl BrokerKind for ServiceBroker {
     }
 
     fn plan(&self, name: &str, class: &str, common: CommonServicePlanSpec) -> Self::Plan {
-        let service_class_ref = LocalReference { name: class.to_owned() };
+        let service_class_ref = NameReference { name: class.to_owned() };
         let service_broker_name = self.key().name;
         let mut plan =
             ServicePlan::new(name, ServicePlanSpec { common, service_broker_name, service_class_ref });

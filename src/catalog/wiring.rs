@@ -179,7 +179,7 @@ async fn look_for_lost(context: Arc<Context>, queues: Queues, lost_secrets: Lost
     }
 }
 
-/// The parameters of a watch.
+/// Starts the watches.
 struct Watching<'a> {
     watches: &'a mut JoinSet<()>,
     context: &'a Arc<Context>,

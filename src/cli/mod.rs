@@ -165,7 +165,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
-        // `bindery crds | head` closes the pipe early, which is no error.
+        // `bindery crds | head` closes the pipe early, which is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }

@@ -56,7 +56,7 @@ pub(super) fn of_policy(
     }
 }
 
-/// The condition `Audited` and the counts. Those of the process before stay until this process has judged.
+/// The condition `Audited` and the counts. Those that an earlier process wrote stay until this process has judged.
 fn of_audit(
     policy: &CredentialPolicy,
     audit: &AuditState,

@@ -48,7 +48,7 @@ impl<'a> MountRoot<'a> {
     /// Parses a path.
     ///
     /// # Errors
-    /// Fails when nothing can be mounted there.
+    /// When nothing can be mounted there.
     pub fn read(value: &'a str, system: System) -> Result<Self, Problem> {
         match (after_drive(value), system) {
             (Some(_), System::Linux) => Err(Problem::WindowsFolder(shown(value))),
@@ -60,7 +60,7 @@ impl<'a> MountRoot<'a> {
     fn below_root(value: &'a str, system: System) -> Result<Self, Problem> {
         let folder = value.strip_suffix('/').unwrap_or(value);
         let is_path = value == "/"
-            || folder.strip_prefix('/').is_some_and(|folders| !folders.split('/').any(is_no_folder));
+            || folder.strip_prefix('/').is_some_and(|folders| !folders.split('/').any(is_not_a_folder));
         let is_possible = match system {
             System::Linux => !folder.contains(|c: char| c == ':' || c.is_control()),
             System::Windows => !folder.split('/').any(is_impossible_on_windows),
@@ -76,8 +76,8 @@ impl<'a> MountRoot<'a> {
     fn on_drive(value: &'a str, folders: &str) -> Result<Self, Problem> {
         let separators = ['\\', '/'];
         let bare = folders.strip_suffix(separators).unwrap_or(folders);
-        let is_odd = |folder: &str| is_no_folder(folder) || is_impossible_on_windows(folder);
-        if !folders.is_empty() && bare.split(separators).any(is_odd) {
+        let is_invalid = |folder: &str| is_not_a_folder(folder) || is_impossible_on_windows(folder);
+        if !folders.is_empty() && bare.split(separators).any(is_invalid) {
             return Err(Problem::WindowsMountRoot(shown(value)));
         }
         let folder = value.strip_suffix(separators).unwrap_or(value);
@@ -125,7 +125,8 @@ fn after_drive(path: &str) -> Option<&str> {
     is_drive.then_some(folders)?.strip_prefix(['\\', '/'])
 }
 
-fn is_no_folder(name: &str) -> bool {
+/// Whether a part of a path names no folder of its own.
+fn is_not_a_folder(name: &str) -> bool {
     matches!(name, "" | "." | "..")
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{
     entries::File,
     error::{InjectError, Problem},
+    existing_mounts::Volumes,
     fields::text,
-    mounts::Volumes,
     names::{hashed_volume_name, volume_name},
     request::Request,
     source::Object,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 #[cfg(test)]
 use tower::Layer;
 
-use super::{answers::SafeAnswers, concurrency::Concurrency};
+use super::{answers::SafeAnswers, request_limit::RequestLimit};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(30);
@@ -52,7 +52,7 @@ pub fn client_with(mut config: Config) -> Result<Client, ClientError> {
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);
     let builder = ClientBuilder::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))?;
-    Ok(builder.with_layer(&Concurrency).with_layer(&SafeAnswers).build())
+    Ok(builder.with_layer(&RequestLimit).with_layer(&SafeAnswers).build())
 }
 
 /// A client for this service, for tests that simulate the API server.

@@ -95,7 +95,7 @@ impl Recorder {
     }
 
     /// Writes an event about an object, unless its namespace is terminating: nothing can be created in there. A failed write
-    /// is logged and is no error for the caller, because statuses, metrics and `bindery who` carry the same facts.
+    /// is logged and is not an error for the caller, because statuses, metrics and `bindery who` carry the same facts.
     pub async fn record(&self, regarding: &ObjectReference, event: &Event) {
         self.record_as(regarding, event, digest(regarding, event, None), self.quiet).await;
     }

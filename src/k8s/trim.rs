@@ -8,8 +8,7 @@ use serde_json::Value;
 /// The nesting limit of an object. Parsers accept 128 levels, and lists, watches and reviews wrap objects in some.
 const MOST_LEVELS: usize = 100;
 
-/// The replacement for a value that is nested deeper. A user who writes this text only has the user's own object
-/// refused.
+/// The replacement for a value that is nested deeper. If a user writes this text, only that user's object is refused.
 const CUT: &str = "bindery.dev: this value nests deeper than 100 levels and is not read";
 
 /// Whether a part of this value was replaced because it is nested too deeply.

@@ -77,7 +77,7 @@ impl StepRunner {
         Self { client, recorder }
     }
 
-    /// Executes a step. That a terminating namespace refuses new objects is no error.
+    /// Executes a step. A terminating namespace refuses new objects, which is not an error.
     pub(super) async fn run(&self, namespace: &str, step: &Step) -> Result<(), StepError> {
         match self.change(namespace, step).await {
             Err(StepError::Cluster(kube::Error::Api(status))) if is_going(&status) => {

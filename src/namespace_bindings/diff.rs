@@ -18,7 +18,7 @@ use super::{
     ttl::{Stage, annotation_time},
 };
 use crate::{
-    apis::servicecatalog::{LocalReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
+    apis::servicecatalog::{NameReference, ServiceBinding, ServiceBindingSpec, ServiceInstance},
     contract::{binding, branch},
     k8s::events::Event,
 };
@@ -72,7 +72,7 @@ pub(super) enum Change {
     },
     /// Sets the names of a binding's variables.
     SetBindingEnv { binding: Arc<ServiceBinding>, env: Option<String> },
-    /// Deletes instance and binding.
+    /// Deletes the instance and the binding.
     Delete { instance: Option<Arc<ServiceInstance>>, binding: Option<Arc<ServiceBinding>>, event: Event },
 }
 
@@ -187,7 +187,7 @@ impl Observed<'_> {
         }
     }
 
-    /// Adds the steps after which the namespace has instance and binding.
+    /// Adds the steps after which the namespace has its instance and its binding.
     fn ensure_present(&self, rule: &Rule, stage: Option<Stage>, diff: &mut Diff) -> Finding {
         let mut step = |change| diff.steps.push(Step { rule: rule.name().to_owned(), change });
         let wanted = rule.instance(self.namespace);
@@ -234,9 +234,9 @@ impl Observed<'_> {
         stage: Option<Stage>,
         diff: &mut Diff,
     ) {
-        let said = annotation_time(&instance.metadata, branch::EXPIRES_AT);
+        let announced = annotation_time(&instance.metadata, branch::EXPIRES_AT);
         let change = match stage {
-            Some(Stage::Expiring { at }) if said != Some(at) => {
+            Some(Stage::Expiring { at }) if announced != Some(at) => {
                 let name = self.namespace.name.as_deref().unwrap_or_default();
                 let note = format!(
                     "It will be deleted with all its data at {at:.0}, when the ttl of the NamespaceBinding {} is over. \
@@ -265,15 +265,15 @@ impl Observed<'_> {
     /// Deletes an instance of a namespace that is not selected any more, once the grace period is over.
     fn remove_after_grace(&self, instance: &Arc<ServiceInstance>, diff: &mut Diff) {
         let rule = owner(instance.as_ref());
-        let (grace, said) = ((self.grace)(rule), annotation_time(&instance.metadata, branch::LEAVES_AT));
+        let (grace, announced) = ((self.grace)(rule), annotation_time(&instance.metadata, branch::LEAVES_AT));
         let extended =
             annotation_time(self.namespace, branch::EXTENDED_UNTIL).filter(|until| *until > self.now);
         let after = |grace: Duration| extended.unwrap_or(self.now).max(self.now + grace);
         // The annotation may be outdated: the spec changed, the time was extended, or a user wrote it.
-        let is_fair = |at: &Timestamp| {
+        let is_valid = |at: &Timestamp| {
             grace.is_none_or(|grace| *at <= after(grace)) && extended.is_none_or(|until| until <= *at)
         };
-        let Some(at) = said.filter(is_fair) else {
+        let Some(at) = announced.filter(is_valid) else {
             let at = after(grace.unwrap_or(GRACE));
             let note = format!(
                 "The instance will be deleted at {at:.0} with all its data, because the NamespaceBinding {rule} \
@@ -320,7 +320,7 @@ impl Observed<'_> {
     }
 }
 
-/// Adds the step that deletes instance and binding, if they exist.
+/// Adds the step that deletes the instance and the binding, if they exist.
 fn delete(
     rule: &str,
     instance: Option<&Arc<ServiceInstance>>,
@@ -366,7 +366,7 @@ fn new_instance(
 fn new_binding(rule: &Rule, namespace: &ObjectMeta) -> ServiceBinding {
     let name = rule.binding_name();
     let spec = ServiceBindingSpec {
-        instance_ref: LocalReference { name: name.to_owned() },
+        instance_ref: NameReference { name: name.to_owned() },
         ..ServiceBindingSpec::default()
     };
     let mut new_binding = ServiceBinding::new(name, spec);

@@ -18,9 +18,10 @@ use crate::{
     k8s::{explain, guarded::Guarded, list::list, namespaces::NamespaceMeta},
 };
 
-/// The interval between two lists of pods: this part of the ttl, within these bounds.
-const PART: u32 = 20;
-const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+/// How many times the pods are listed during one ttl, if [`INTERVAL_BOUNDS`] allows it.
+const LISTS_PER_TTL: u32 = 20;
+/// The shortest and the longest interval between two lists.
+const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 
 /// The result of a check of a namespace's pods.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ fn is_running(seen: Option<Timestamp>, noted: Option<Timestamp>, now: Timestamp)
 }
 
 fn interval(assignment: &Assignment) -> Option<Duration> {
-    assignment.rule.ttl.map(|life| (life.length / PART).clamp(BOUNDS.0, BOUNDS.1))
+    assignment.rule.ttl.map(|life| (life.length / LISTS_PER_TTL).clamp(INTERVAL_BOUNDS.0, INTERVAL_BOUNDS.1))
 }
 
 /// When one of the pods last ran: now if one runs.

@@ -67,7 +67,7 @@ fn end(life: &TtlSpec, namespace: &ObjectMeta) -> Timestamp {
     annotation_time(namespace, branch::EXTENDED_UNTIL).map_or(end, |extended| extended.max(end))
 }
 
-/// The time in an annotation. A value that is no time is ignored.
+/// The time in an annotation. A value that is not a time is ignored.
 pub(super) fn annotation_time(object: &ObjectMeta, annotation: &str) -> Option<Timestamp> {
     object.annotations.as_ref()?.get(annotation)?.parse().ok()
 }

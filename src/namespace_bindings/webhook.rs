@@ -28,8 +28,8 @@ use crate::{
 /// The path in the webhook configuration.
 pub const PATH: &str = "/mutate-namespace";
 
-/// The name of this part in readiness reports.
-const PART: &str = "namespacebindings";
+/// The name of this component in readiness reports.
+const COMPONENT: &str = "namespacebindings";
 
 /// The fields of a Namespace that the webhook reads. Other fields take no memory.
 #[derive(Deserialize, Clone, Debug)]
@@ -51,7 +51,7 @@ impl NewNamespaceHandler {
         metrics: Arc<Metrics>,
         readiness: Readiness,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        readiness.wait_for(PART, "the NamespaceBindings have not been read yet");
+        readiness.wait_for(COMPONENT, "the NamespaceBindings have not been read yet");
         let (rules, mut writer) = reflector::store();
         let unreadable = Unreadable::without_events(metrics);
         let api: Api<Guarded<NamespaceBinding>> = Api::all(client);
@@ -64,13 +64,13 @@ impl NewNamespaceHandler {
                         let is_read = matches!(event, Event::InitDone);
                         writer.apply_watcher_event(&event);
                         if is_read {
-                            readiness.ready(PART);
+                            readiness.ready(COMPONENT);
                         }
                     }
                     // An installation without NamespaceBindings is complete as well; the watch retries by itself.
                     Err(error) => {
                         debug!(error = explain_watch(&error), "NamespaceBindings cannot be watched");
-                        readiness.ready(PART);
+                        readiness.ready(COMPONENT);
                     }
                 }
             }

@@ -26,7 +26,7 @@ pub(crate) struct Cause {
     pub(crate) reason: &'static str,
     /// The explanation and its remedy, in a sentence.
     pub(crate) text: String,
-    /// A ready binding whose Secret is missing: the catalog recreates the Secret after a report.
+    /// The binding, if it is ready and its Secret is missing: the catalog recreates the Secret after a report.
     pub(crate) lost: Option<String>,
 }
 
@@ -36,12 +36,12 @@ impl Cause {
     }
 }
 
-/// The objects that exist among those a pod needs.
+/// Which of the objects that a demand needs exist.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts<'a> {
     /// The Secret or ConfigMap that contains the keys.
     holder: Found,
-    /// Whether the Secret with the binding's variables exists.
+    /// Whether the Secret with the binding's variables exists, or is not needed.
     own_variables: bool,
     binding: Binding<'a>,
 }

@@ -1,4 +1,4 @@
-//! A pod that asks for bindings: its demands, whether they are met, and how far its start is. Pure. Only the fields
+//! A pod that asks for bindings: its demands, whether they are met, and how far it has started. Pure. Only the fields
 //! that controllers need are kept, so that ten thousand cached pods take little memory.
 
 use json_patch::PatchOperation;
@@ -10,7 +10,7 @@ use kube::{Resource, core::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
-    contract::{self, pod::GATE},
+    contract::pod::GATE,
     injection::{
         Demand, InjectError, InjectSettings, Injection, NamespaceDefaults, ObjectKind, Source, demands,
         inject, inject_defaults, takes_defaults,
@@ -24,7 +24,7 @@ const MOST_WARNINGS: usize = 10;
 #[derive(Resource, Clone, Debug)]
 #[resource(inherit = "Pod")]
 pub(crate) struct AskingPod {
-    /// Its names, times, resource version and owners.
+    /// The names, times, resource version and owners of the pod.
     metadata: ObjectMeta,
     /// The objects that the pod asks for.
     pub(crate) demands: Vec<Demand>,
@@ -135,10 +135,9 @@ impl AskingPod {
 
     /// Whether the pod may be waiting for a Secret: it is injected, and it is gated or starting.
     pub(crate) fn may_wait(&self) -> bool {
-        let is_held_back = || self.gates.iter().any(|gate| gate == contract::pod::GATE);
         !self.is_missed()
             && match self.stage {
-                Stage::Unscheduled => is_held_back(),
+                Stage::Unscheduled => self.is_gated(),
                 Stage::Starting => true,
                 Stage::Started => false,
             }
@@ -153,9 +152,7 @@ impl AskingPod {
     pub(crate) fn asks_for(&self, binding: &str) -> bool {
         self.demands.iter().any(|demand| demand.is_binding(binding))
     }
-}
 
-impl AskingPod {
     /// Whether the pod has bindery's gate.
     pub(super) fn is_gated(&self) -> bool {
         self.gates.iter().any(|gate| gate == GATE)

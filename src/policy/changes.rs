@@ -1,5 +1,5 @@
-//! Judges changes of objects that are no pods: what only bindery writes, what users of a namespace may ask for, and credentials
-//! in ConfigMaps.
+//! Judges changes of objects that are not pods: what only bindery writes, what users of a namespace may ask for, and
+//! credentials in ConfigMaps.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::{
 use crate::apis::bindery::credential_policy::{AllowedServices, NoPlainText, ProtectedObjects, RuleName};
 
 impl Policies {
-    /// What the policies say about a change of an object that is no pod.
+    /// What the policies say about a change of an object that is not a pod.
     #[must_use]
     pub fn judge_change(&self, change: &Change<'_>, now: Timestamp) -> Vec<Verdict> {
         let (outside, template) = (Namespace::default(), Value::Null);

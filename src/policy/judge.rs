@@ -8,7 +8,7 @@ use super::{
     ages::Ages,
     allowed::is_among,
     binders,
-    credentials::{by_name, in_text},
+    credential_patterns::{by_name, in_text},
     error::InvalidPolicy,
     exception,
     namespace::Namespace,

@@ -11,7 +11,7 @@ mod binders;
 pub mod cel;
 mod changes;
 mod config_maps;
-mod credentials;
+mod credential_patterns;
 mod error;
 mod exception;
 mod judge;

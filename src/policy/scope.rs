@@ -71,7 +71,7 @@ impl Reach {
             && (images.is_empty() || subject.images().any(|image| is_among(image, images)))
     }
 
-    /// Whether the policy is for all pods of its namespaces, so that it can say something about objects that are no pods.
+    /// Whether the policy is for all pods of its namespaces, so that it can say something about objects that are not pods.
     pub(super) fn is_for_all_pods(&self) -> bool {
         self.scope.is_for_all_pods()
     }

@@ -12,7 +12,7 @@ pub struct Subject<'a> {
     pub name: &'a str,
     /// The object's namespace.
     pub namespace: &'a Namespace,
-    /// The pod, or the pod template of a workload. `null` for an object that is no pod.
+    /// The pod, or the pod template of a workload. `null` for an object that is not a pod.
     pub template: &'a Value,
     /// Whether only the ephemeral containers are new, as with `kubectl debug`. The rest of the pod was judged when it was
     /// created, and may be older than the policy.
@@ -31,7 +31,7 @@ impl<'a> Subject<'a> {
         self.spec_field(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// The pod's service account; empty for an object that is no pod.
+    /// The pod's service account; empty for an object that is not a pod.
     pub(super) fn service_account(&self) -> &'a str {
         if self.template.is_null() {
             return "";

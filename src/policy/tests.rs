@@ -208,7 +208,7 @@ fn the_secrets_of_the_pods_bindings_are_allowed() {
     assert_eq!(of("other", bound, &plain), 1);
     assert_eq!(of("db", json!({"bindery.dev/bind.app": "db"}), &plain), 0);
     assert_eq!(of("shared-ca", json!({}), &plain), 0);
-    // A plain Secret is no binding, although bindery injects it.
+    // A plain Secret is not a binding, although bindery injects it.
     assert_eq!(of("db", json!({"bindery.dev/bind": "secret/db"}), &plain), 1);
     let defaults = namespace(&[("bindery.dev/inject", "enabled")], &[("bindery.dev/bind", "db")]);
     assert_eq!(of("db", json!({}), &defaults), 0);

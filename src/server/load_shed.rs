@@ -31,10 +31,10 @@ use crate::telemetry::Metrics;
 pub(crate) const LARGEST_BODY: usize = 8 << 20;
 
 /// The capacity for the bodies of concurrent reviews: some hundreds of typical ones.
-const MOST: usize = 32 << 20;
+const CAPACITY: usize = 32 << 20;
 
-/// The minimum that a review counts, for its costs besides the body. So at most 512 reviews run at a time.
-const LEAST: usize = 64 << 10;
+/// What a review counts at least, because it costs more than its body. So at most 512 reviews run at a time.
+const LEAST_WEIGHT: usize = 64 << 10;
 
 /// Bodies from this size on are processed one after the other, because processing takes many times their memory.
 const LARGE: usize = 1 << 20;
@@ -81,7 +81,7 @@ impl Drop for Unanswered<'_> {
 
 impl Load {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { free: Arc::new(Semaphore::new(MOST)), large: Arc::new(Semaphore::new(1)), metrics }
+        Self { free: Arc::new(Semaphore::new(CAPACITY)), large: Arc::new(Semaphore::new(1)), metrics }
     }
 
     fn take(&self, weight: usize) -> Result<OwnedSemaphorePermit, Refused> {
@@ -90,13 +90,14 @@ impl Load {
         self.free.clone().try_acquire_many_owned(weight).map_err(|_| Refused::Shed)
     }
 
-    /// Reads a body and reserves capacity for it. Of an oversized body only so much is read that the handler
-    /// recognizes its size.
+    /// Reads a body and reserves capacity for it. An oversized body is read only until the handler can see that it is
+    /// too large.
     async fn read(&self, body: Body) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refused> {
-        let mut held = self.take(LEAST)?;
+        let mut held = self.take(LEAST_WEIGHT)?;
         // Content-Length only sets the size of the first allocation.
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(LEAST);
-        let (mut read, mut stream) = (Vec::with_capacity(announced.min(LEAST)), body.into_data_stream());
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(LEAST_WEIGHT);
+        let (mut read, mut stream) =
+            (Vec::with_capacity(announced.min(LEAST_WEIGHT)), body.into_data_stream());
         while read.len() <= LARGEST_BODY {
             let Some(data) = stream.next().await else { break };
             let data = data.map_err(|_| Refused::Broken)?;
@@ -206,7 +207,7 @@ mod tests {
             let (read, permit) = load.read(body(size)).await.ok().unwrap();
             // One piece more than the limit shows that the body is too large.
             assert_eq!(read.len(), size.min((8 << 20) + (64 << 10)));
-            assert_eq!(permit.num_permits(), read.len().max(LEAST));
+            assert_eq!(permit.num_permits(), read.len().max(LEAST_WEIGHT));
             held.push(permit);
         }
         held.push(load.read(body(8 << 20)).await.ok().unwrap().1);
@@ -214,7 +215,7 @@ mod tests {
         assert!(load.read(body(8 << 20)).await.is_err());
         assert_eq!(load.free.available_permits(), free);
         drop(held);
-        assert_eq!(load.free.available_permits(), MOST);
+        assert_eq!(load.free.available_permits(), CAPACITY);
     }
 
     /// Processing a large body takes many times its memory.
@@ -262,7 +263,7 @@ mod tests {
         };
         let router = Router::new().route("/", post(handler)).layer(from_fn_with_state(load, shed));
         let ask = || {
-            let request = Request::post("/").body(Body::from(vec![b' '; LEAST]));
+            let request = Request::post("/").body(Body::from(vec![b' '; LEAST_WEIGHT]));
             router.clone().oneshot(request.unwrap())
         };
         let held: Vec<_> = (0..512).map(|_| tokio::spawn(ask())).collect();

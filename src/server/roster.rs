@@ -37,8 +37,8 @@ struct Entry {
     given_up: CancellationToken,
 }
 
-/// After how many milliseconds without a first request a connection is late.
-const LATE: u64 = 1000;
+/// A connection is late if its first request has not come after this many milliseconds.
+const LATE_AFTER: u64 = 1000;
 
 /// Whether a new connection may be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +127,11 @@ fn largest_idle(now: u64, open: &[Arc<Entry>]) -> Option<&Arc<Entry>> {
     longest_idle(now, idle().filter(|entry| counts.get(&entry.peer) == Some(most)))
 }
 
-/// A connection that is late with its first request comes before the others.
+/// The longest-idle connection. One that is late with its first request comes before the others.
 fn longest_idle<'a>(now: u64, entries: impl Iterator<Item = &'a Arc<Entry>>) -> Option<&'a Arc<Entry>> {
     let rank = |entry: &Entry| {
         let since = entry.idle_since.load(Ordering::Relaxed);
-        let is_late = !entry.has_asked.load(Ordering::Relaxed) && now.saturating_sub(since) >= LATE;
+        let is_late = !entry.has_asked.load(Ordering::Relaxed) && now.saturating_sub(since) >= LATE_AFTER;
         (!is_late, since)
     };
     entries.filter(|entry| entry.is_idle()).min_by_key(|entry| rank(entry))

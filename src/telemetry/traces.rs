@@ -133,7 +133,7 @@ pub fn pass_on(headers: &mut HeaderMap) {
     }
 }
 
-/// Sends export requests from the exporter's own thread, which is no thread of the runtime.
+/// Sends export requests from the exporter's own thread, which is not a thread of the runtime.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,

@@ -56,7 +56,7 @@ async fn a_broker_of_a_namespace_serves_instances_and_bindings_of_the_namespace(
     instance(&place, &place.namespace, by_external_name(&place)).await;
     place.instance_is("db", "ProvisionedSuccessfully").await;
     let made = place.api::<ServiceInstance>().get("db").await.unwrap();
-    let name = |reference: &Option<bindery::apis::servicecatalog::LocalReference>| {
+    let name = |reference: &Option<bindery::apis::servicecatalog::NameReference>| {
         reference.as_ref().map(|reference| reference.name.clone())
     };
     assert_eq!(name(&made.spec.service_class_ref), Some(format!("service-{suffix}")));

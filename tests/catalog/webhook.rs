@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bindery::{
     admission::{
-        namespaces::{NamespaceUnread, Namespaces},
+        namespaces::{NamespaceReadError, Namespaces},
         router::Routes,
     },
     injection::NamespaceDefaults,
@@ -154,7 +154,7 @@ struct NoDefaults;
 
 #[async_trait]
 impl Namespaces for NoDefaults {
-    async fn defaults(&self, _: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, _: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         Ok(None)
     }
 }

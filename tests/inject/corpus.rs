@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bindery::{
     admission::{
         namespace_defaults::PATH as DEFAULTS_PATH,
-        namespaces::{NamespaceUnread, Namespaces},
+        namespaces::{NamespaceReadError, Namespaces},
         pods::PATH,
     },
     cli::inject::Outcome,
@@ -137,7 +137,7 @@ impl Known {
 
 #[async_trait]
 impl Namespaces for Known {
-    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         Ok(self.0.get(namespace).cloned())
     }
 }

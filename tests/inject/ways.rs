@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindery::{
     admission::{
         namespace_defaults::PATH as DEFAULTS_PATH,
-        namespaces::{NamespaceUnread, Namespaces},
+        namespaces::{NamespaceReadError, Namespaces},
         pods::PATH,
         router::Routes,
     },
@@ -44,7 +44,7 @@ struct Shop;
 
 #[async_trait]
 impl Namespaces for Shop {
-    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceUnread> {
+    async fn defaults(&self, namespace: &str) -> Result<Option<NamespaceDefaults>, NamespaceReadError> {
         assert_eq!(namespace, "shop");
         let shop: Value = serde_saphyr::from_str(SHOP).unwrap();
         let read = |field: &str| serde_json::from_value(shop["metadata"][field].clone()).unwrap();

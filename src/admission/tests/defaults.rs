@@ -1,4 +1,4 @@
-//! The webhook for pods without binding annotations of their own.
+//! The webhook for pods without binding annotations of their own. P1, P3 and so on are the rows of docs/pitfalls.md.
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn nothing_to_do() -> (Value, String) {
 }
 
 #[tokio::test]
-async fn a_silent_pod_becomes_what_it_would_if_it_said_the_same() {
+async fn namespace_defaults_inject_like_pod_annotations() {
     let (response, outcome) = by_namespace(bound(), &review(&silent_pod())).await;
     assert_eq!((response["allowed"].clone(), outcome.as_str()), (json!(true), "injected"));
     let (expected, _) = answer(&review(&pod())).await;
@@ -48,7 +48,7 @@ async fn a_dry_run_gets_the_same_answer_from_the_namespace() {
 
 /// P1: the API server calls the webhook again after other webhooks, and the pod still has no annotations of its own.
 #[tokio::test]
-async fn the_answer_to_what_the_namespace_did_has_no_patch() {
+async fn a_second_call_adds_no_patch() {
     let (response, _) = by_namespace(bound(), &review(&silent_pod())).await;
     let result = patched(&silent_pod(), &response);
     assert_eq!(by_namespace(bound(), &review(&result)).await, nothing_to_do());
@@ -117,8 +117,8 @@ async fn a_pod_whose_namespace_cannot_be_read_is_postponed() {
             "status": {
                 "code": 503,
                 "reason": "ServiceUnavailable",
-                "message": "Namespace unread cannot be read: namespaces \"unread\" is forbidden; try again, and if this \
-                            goes on, let bindery get, list and watch namespaces"
+                "message": "Namespace unread cannot be read: namespaces \"unread\" is forbidden; let bindery get, list \
+                            and watch namespaces"
             }
         })
     );

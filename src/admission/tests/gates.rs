@@ -7,7 +7,7 @@ use crate::bindings::awaited::Awaited;
 struct Waits(&'static [&'static str]);
 
 impl Awaited for Waits {
-    fn is_any(&self, namespace: &str, bindings: &[String]) -> bool {
+    fn needs_gate(&self, namespace: &str, bindings: &[String]) -> bool {
         assert_eq!(namespace, "shop");
         bindings.iter().any(|binding| self.0.contains(&binding.as_str()))
     }

@@ -1,6 +1,6 @@
-//! The custom resource definitions of `service-operator.aws`. `output` and `additionalResources` are top-level fields, so
-//! the kinds have no status subresource: it would drop both. kube's derive macro knows only `spec` and `status`, so the
-//! definitions are written here.
+//! The custom resource definitions of `service-operator.aws`. The kinds have no status subresource: `output` and
+//! `additionalResources` are top-level fields, which a write of the status would drop. kube's derive macro knows only
+//! `spec` and `status`, so the definitions are written here.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Map, Value, json};
@@ -105,9 +105,9 @@ fn status() -> Value {
     let text = |description: &str| json!({"type": "string", "description": description});
     json!({"type": "object", "description": "The state of the stack; written by bindery.", "properties": {
         "resourceStatus": text("CloudFormation's state of the stack, or why bindery did not begin."),
-        "resourceStatusReason": text("Why the stack is in a state that nobody wants, and what to do."),
+        "resourceStatusReason": text("Why the stack is not in the wanted state, and what to do."),
         "stackID": text("The ARN of the stack."),
-        "drift": text("Whether the resources are as CloudFormation left them, if the installation checks for drift."),
+        "drift": text("Whether the resources still are as CloudFormation left them. Absent without checks for drift."),
         "driftCheckedAt": text("When the resources were last compared."),
     }})
 }
@@ -120,7 +120,7 @@ fn output(kind: Kind) -> Value {
 
 fn additional_resources() -> Value {
     let names = |description: &str| json!({"type": "array", "nullable": true, "items": {"type": "string"}, "description": description});
-    json!({"type": "object", "description": "What bindery made in the namespace.", "properties": {
+    json!({"type": "object", "description": "The objects that bindery created in the namespace.", "properties": {
         "configMaps": names("The names of the ConfigMaps."),
         "services": names("The names of the Services."),
     }})

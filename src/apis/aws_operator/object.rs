@@ -35,7 +35,7 @@ pub struct AwsObject {
     /// The outputs of the stack.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub output: BTreeMap<String, String>,
-    /// What bindery made in the namespace; absent before bindery has seen the object.
+    /// The objects that bindery created in the namespace. Absent before bindery has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub additional_resources: Option<AdditionalResources>,
 }
@@ -47,16 +47,16 @@ pub struct Status {
     /// CloudFormation's state of the stack, or why bindery did not begin.
     #[serde(rename = "resourceStatus")]
     pub resource_status: String,
-    /// Why the stack is in a state that nobody wants, and what to do.
+    /// Why the stack is not in the wanted state, and what to do.
     #[serde(rename = "resourceStatusReason")]
     pub resource_status_reason: String,
     /// The ARN of the stack.
     #[serde(rename = "stackID")]
     pub stack_id: String,
-    /// Whether the resources are as CloudFormation left them; empty without checks.
+    /// Whether the resources still are as CloudFormation left them. Empty without checks for drift.
     #[serde(rename = "drift", skip_serializing_if = "String::is_empty")]
     pub drift: String,
-    /// When they were last compared, RFC 3339.
+    /// When the resources were last compared, RFC 3339.
     #[serde(rename = "driftCheckedAt", skip_serializing_if = "String::is_empty")]
     pub drift_checked_at: String,
 }
@@ -67,7 +67,7 @@ impl Status {
     }
 }
 
-/// What bindery made in the namespace. Without any, `configMaps` is null, as the original wrote it.
+/// The objects that bindery created in the namespace. Without any, `configMaps` is null, as the original operator wrote it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AdditionalResources {

@@ -232,7 +232,7 @@ impl RuleName {
 }
 
 impl Scope {
-    /// Whether it contains all pods of its namespaces, so that a rule can say something about objects that are no pods.
+    /// Whether it contains all pods of its namespaces, so that a rule can say something about objects that are not pods.
     #[must_use]
     pub fn is_for_all_pods(&self) -> bool {
         self.service_accounts.is_empty() && self.images.is_empty()

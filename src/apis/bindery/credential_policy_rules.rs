@@ -101,8 +101,8 @@ pub struct NoPlainText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub message: Option<String>,
-    /// Names of variables whose values are no credentials, whatever they look like. A star at the end of a name matches
-    /// any ending.
+    /// Names of variables whose values are not credentials, whatever they look like. A star at the end of a name
+    /// matches any ending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub allow_variables: Vec<String>,
@@ -176,7 +176,8 @@ pub struct WhoMayBind {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub message: Option<String>,
-    /// Names of Secrets that are no binding's, for which no right is asked. A star at the end of a name matches any ending.
+    /// Names of Secrets that belong to no binding, for which no right is required. A star at the end of a name matches
+    /// any ending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub allow_secrets: Vec<String>,

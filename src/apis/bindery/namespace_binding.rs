@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{contract::ReclaimPolicy, osb::Object};
 
-/// Which namespaces get which service, for how long, and how many of them.
+/// Which namespaces get the service, which service it is, for how long, and for how many namespaces at a time.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "bindery.dev",
@@ -38,11 +38,11 @@ use crate::{contract::ReclaimPolicy, osb::Object};
         .message("bindingName cannot change: pods refer to it; create another NamespaceBinding and delete this one")
 )]
 pub struct NamespaceBindingSpec {
-    /// Labels of the selected namespaces.
+    /// Selects namespaces by their labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Name pattern of the selected namespaces, such as `feature-*`: `*` stands for any characters, `?` for one. With
-    /// a selector, namespaces must match both.
+    /// Selects namespaces by a pattern of their names, such as `feature-*`: `*` stands for any characters, `?` for one.
+    /// If `namespaceSelector` is set too, a namespace must match both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9*?-]+$"))]
     pub name_pattern: Option<String>,
@@ -53,25 +53,28 @@ pub struct NamespaceBindingSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub cluster_service_plan_external_name: Option<String>,
-    /// The parameters of the instances. In strings, `{{ name }}`, `{{ labels.team }}` and `{{
-    /// annotations["example.com/owner"] }}` are replaced by the namespace's values. Do not put passwords here: anyone
-    /// who may read the instance can read them.
+    /// The parameters of the instances. In strings, bindery replaces `{{ name }}`, `{{ labels.team }}` and
+    /// `{{ annotations["example.com/owner"] }}` by the namespace's values. Do not put passwords here: anyone who may
+    /// read the instance can read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub parameters: Option<Object>,
-    /// The parameter `template`: the plan's name of the database to copy, so that each namespace starts with data.
+    /// The parameter `template` of the instances: the database to copy, by its name in the plan. Each namespace then
+    /// starts with a copy of that data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub template: Option<String>,
-    /// The parameter `reclaimPolicy`: what happens to the data of a deleted instance. Default: the plan's setting.
+    /// The parameter `reclaimPolicy` of the instances: what happens to the data when an instance is deleted. Default:
+    /// the plan's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "reclaim_policy")]
     pub reclaim_policy: Option<ReclaimPolicy>,
-    /// The name of instance, binding and Secret in each namespace. Default: the name of this object.
+    /// The name of the instance, the binding and the Secret in each namespace. Default: the name of this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub binding_name: Option<String>,
-    /// The names of the variables, such as `DATABASE_URL=uri`: the annotation bindery.dev/env of each binding.
+    /// The environment variables of the pods, such as `DATABASE_URL=uri`. bindery writes them into the annotation
+    /// `bindery.dev/env` of each binding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16384))]
     pub env: Option<String>,
@@ -123,11 +126,12 @@ pub enum Since {
 #[x_kube(validation = Rule::new("has(self.total) || has(self.perLabel)").message("limits: set total, perLabel or \
     both"))]
 pub struct Limits {
-    /// The number of all namespaces.
+    /// How many namespaces may have the service altogether.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub total: Option<i32>,
-    /// The number for each value of a label, such as a team. `total` is shared evenly among the values.
+    /// How many namespaces may have the service for each value of a label, such as a team. bindery shares `total`
+    /// evenly among the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_label: Option<PerLabel>,
 }
@@ -139,7 +143,7 @@ pub struct PerLabel {
     /// The label of the namespaces. Namespaces without the label count as one value.
     #[schemars(length(min = 1, max = 317))]
     pub label: String,
-    /// The number for each value.
+    /// How many namespaces with the same value may have the service.
     #[schemars(range(min = 1))]
     pub count: i32,
 }
@@ -150,7 +154,7 @@ pub struct PerLabel {
 pub struct NamespaceBindingStatus {
     /// The generation of the spec that this status describes.
     pub observed_generation: i64,
-    /// `Accepted`, `Ready`, `UpToDate`.
+    /// The conditions `Accepted`, `Ready` and `UpToDate`.
     pub conditions: Vec<Condition>,
     /// The number of selected namespaces.
     pub namespaces: i64,

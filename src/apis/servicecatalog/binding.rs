@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LocalReference,
+    NameReference,
     condition::Conditions,
     instance::ReleaseStatus,
     names::{absent_if_empty, default_if_null},
@@ -48,7 +48,7 @@ use crate::osb::Object;
 #[serde(rename_all = "camelCase")]
 pub struct ServiceBindingSpec {
     /// The instance, in the same namespace.
-    pub instance_ref: LocalReference,
+    pub instance_ref: NameReference,
     /// The parameters of the binding, according to the plan's schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
@@ -86,7 +86,7 @@ pub struct ServiceBindingSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceBindingStatus {
-    /// `Ready`, `Failed`.
+    /// The conditions `Ready` and `Failed`.
     pub conditions: Conditions,
     /// Whether an asynchronous operation of the broker is in progress.
     pub async_op_in_progress: bool,
@@ -116,7 +116,7 @@ pub struct ServiceBindingStatus {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
     #[schemars(schema_with = "super::instance::release_status")]
     pub unbind_status: Option<ReleaseStatus>,
-    /// The word that `kubectl get` shows.
+    /// The state in one word, for the column `Status` of `kubectl get`.
     pub last_condition_state: String,
     /// When the credentials expire, if the broker set a time limit.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{LocalReference, condition::Conditions, names::absent_if_empty};
+use super::{NameReference, condition::Conditions, names::absent_if_empty};
 
 /// How to reach a broker and how to read its catalog: what both kinds share.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +36,8 @@ pub struct CommonServiceBrokerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
     #[schemars(schema_with = "super::names::optional_duration")]
     pub relist_duration: Option<String>,
-    /// Increase the number to make bindery read the catalog at once. Zero keeps the number.
+    /// Increase the number to make bindery read the catalog at once. Zero counts as unset: the webhook keeps the former
+    /// number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relist_requests: Option<i64>,
     /// Which classes and plans of the catalog become objects. Default: all.
@@ -160,7 +161,7 @@ impl BrokerUrl {
             return self.0.clone();
         }
         if url.set_username("").is_err() || url.set_password(None).is_err() {
-            return "(not a URL of a host)".to_owned();
+            return "(a URL without a host)".to_owned();
         }
         // The text is compared with the parsed URL, because only the parser decides what the user name is.
         match self.without_userinfo() {
@@ -193,7 +194,7 @@ impl fmt::Debug for BrokerUrl {
 
 /// The credentials with which bindery authenticates to the broker: one of two kinds.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo holds either basic or bearer"))]
+#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo must have either basic or bearer"))]
 pub struct AuthInfo {
     /// A Secret with the keys `username` and `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,7 +214,7 @@ pub struct AuthSecret {
 
 /// The credentials with which bindery authenticates to a ServiceBroker: one of two kinds.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo holds either basic or bearer"))]
+#[x_kube(validation = Rule::new("has(self.basic) != has(self.bearer)").message("authInfo must have either basic or bearer"))]
 pub struct LocalAuthInfo {
     /// A Secret with the keys `username` and `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +243,7 @@ impl LocalAuthInfo {
 #[serde(rename_all = "camelCase")]
 pub struct LocalAuthSecret {
     /// The Secret, in the namespace of the ServiceBroker.
-    pub secret_ref: LocalReference,
+    pub secret_ref: NameReference,
 }
 
 /// A Secret in any namespace.
@@ -275,20 +276,20 @@ pub enum RelistBehavior {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceBrokerStatus {
-    /// `Ready`, `Failed`.
+    /// The conditions `Ready` and `Failed`.
     pub conditions: Conditions,
     /// `spec.url` without user name and password, which `kubectl get` must not show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The generation of the spec with which the catalog was read.
     pub reconciled_generation: i64,
-    /// When reading the catalog began to fail.
+    /// Since when bindery has failed to read the catalog. Absent if the last read succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_start_time: Option<Time>,
     /// When the catalog was last read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_catalog_retrieval_time: Option<Time>,
-    /// The word that `kubectl get` shows.
+    /// The state in one word, for the column `Status` of `kubectl get`.
     pub last_condition_state: String,
 }
 

@@ -1,4 +1,5 @@
-//! Classes, `ClusterServiceClass` and `ServiceClass`: the services of a broker's catalog as objects. bindery writes them, users read them.
+//! Classes, `ClusterServiceClass` and `ServiceClass`: the services of a broker's catalog as objects. bindery writes them;
+//! users may set only `defaultProvisionParameters`.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -45,13 +46,14 @@ pub struct CommonServiceClassSpec {
     )]
     #[schemars(extend("nullable" = true))]
     pub requires: Vec<String>,
-    /// Parameters for every new instance, below those of the plan and of the instance. Users may set them.
+    /// Default parameters of every new instance. Those of the plan and the instance's own override them. Users may set
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub default_provision_parameters: Option<Object>,
 }
 
-/// A service that a cluster's broker offers.
+/// A service that a ClusterServiceBroker offers.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -81,7 +83,7 @@ pub struct ClusterServiceClassSpec {
     pub cluster_service_broker_name: String,
 }
 
-/// A service that a namespace's broker offers.
+/// A service that a ServiceBroker offers.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "servicecatalog.k8s.io",

@@ -76,7 +76,7 @@ impl Conditions {
 
     /// Sets a condition, in the order of [`ConditionType`]. Its time changes only with its status. A message that
     /// differs only in its references is not written: brokers add a new reference to each failure, and a retry that
-    /// fails as before is no change.
+    /// fails as before is not a change.
     pub fn set(
         &mut self,
         type_: ConditionType,

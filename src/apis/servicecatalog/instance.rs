@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LocalReference,
+    NameReference,
     condition::Conditions,
     names::{absent_if_empty, default_if_null, optional_word},
     parameters::{ParametersFromSource, UserInfo},
@@ -126,16 +126,16 @@ pub struct ServiceInstanceSpec {
     pub service_plan_name: Option<String>,
     /// The class that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_service_class_ref: Option<LocalReference>,
+    pub cluster_service_class_ref: Option<NameReference>,
     /// The plan that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster_service_plan_ref: Option<LocalReference>,
+    pub cluster_service_plan_ref: Option<NameReference>,
     /// The class that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_class_ref: Option<LocalReference>,
+    pub service_class_ref: Option<NameReference>,
     /// The plan that bindery found; written by bindery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_plan_ref: Option<LocalReference>,
+    pub service_plan_ref: Option<NameReference>,
     /// The parameters of the instance, according to the plan's schema. Do not put passwords here: anyone who may read
     /// the instance can read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub struct ServiceInstanceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceInstanceStatus {
-    /// `Ready`, `Failed`, `OrphanMitigation`.
+    /// The conditions `Ready`, `Failed` and `OrphanMitigation`.
     pub conditions: Conditions,
     /// Whether an asynchronous operation of the broker is in progress.
     pub async_op_in_progress: bool,
@@ -215,7 +215,7 @@ pub struct ServiceInstanceStatus {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "absent_if_empty")]
     #[schemars(schema_with = "release_status")]
     pub deprovision_status: Option<ReleaseStatus>,
-    /// The word that `kubectl get` shows.
+    /// The state in one word, for the column `Status` of `kubectl get`.
     pub last_condition_state: String,
     /// The class as the user named it, `ClusterServiceClass/<name>`.
     #[serde(skip_serializing_if = "Option::is_none")]

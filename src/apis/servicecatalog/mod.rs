@@ -63,7 +63,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 
 /// A reference to a cluster-scoped object, or to one in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct LocalReference {
+pub struct NameReference {
     /// The name of the object.
     #[schemars(schema_with = "object_name")]
     pub name: String,
@@ -76,7 +76,7 @@ fn any_object(_: &mut SchemaGenerator) -> Schema {
 
 /// The schema of an object's name that becomes part of a path (RFC 1123 subdomain).
 pub(crate) fn object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME})
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": OBJECT_NAME_PATTERN})
 }
 
 /// The schema of a namespace's name that becomes part of a path (RFC 1123 label).
@@ -84,7 +84,7 @@ pub(crate) fn label_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
 }
 
-const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const OBJECT_NAME_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// The schema of optional bytes, base64 in JSON.
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_definition_has_a_status_subresource_and_old_kinds_keep_their_approval() {
+    fn definitions_have_a_status_subresource_and_old_kinds_the_metadata_of_service_catalog() {
         for crd in crds() {
             let version = &crd.spec.versions[0];
             assert!(

@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::IntoDeserializer};
 
-use super::OBJECT_NAME;
+use super::OBJECT_NAME_PATTERN;
 
 /// Reads an empty string or `null` as an absent value (Go serialises the zero value of every field).
 pub(crate) fn absent_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -22,7 +22,7 @@ pub(super) fn optional_external_name(_: &mut SchemaGenerator) -> Schema {
 
 /// The schema of an optional object name that becomes part of a path (RFC 1123 subdomain); empty means absent.
 pub(super) fn optional_object_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "nullable": true, "maxLength": 253, "pattern": format!("^$|{OBJECT_NAME}")})
+    json_schema!({"type": "string", "nullable": true, "maxLength": 253, "pattern": format!("^$|{OBJECT_NAME_PATTERN}")})
 }
 
 /// The schema of an optional duration such as `1h30m`; empty means absent.

@@ -1,12 +1,12 @@
-//! Plans, `ClusterServicePlan` and `ServicePlan`: the plans of a broker's services as objects. bindery writes them,
-//! users read them.
+//! Plans, `ClusterServicePlan` and `ServicePlan`: the plans of a broker's services as objects. bindery writes them; users
+//! may set only `defaultProvisionParameters`.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{LocalReference, class::CatalogStatus};
+use super::{NameReference, class::CatalogStatus};
 use crate::osb::Object;
 
 /// A plan of a service: what both kinds of plans share.
@@ -28,7 +28,7 @@ pub struct CommonServicePlanSpec {
     /// Whether the broker replaces the credentials of a binding on request (bindery's addition).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding_rotatable: Option<bool>,
-    /// For how many seconds an asynchronous operation is polled at most (bindery's addition).
+    /// How many seconds bindery polls an asynchronous operation before it gives up (bindery's addition).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub maximum_polling_duration: Option<i64>,
@@ -52,13 +52,13 @@ pub struct CommonServicePlanSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub service_binding_create_response_schema: Option<Value>,
-    /// Parameters for every new instance of the plan, below those of the instance. Users may set them.
+    /// Default parameters of every new instance of the plan. The instance's own override them. Users may set them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::any_object")]
     pub default_provision_parameters: Option<Object>,
 }
 
-/// A plan of a service of a cluster's broker.
+/// A plan of a service that a ClusterServiceBroker offers.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -89,10 +89,10 @@ pub struct ClusterServicePlanSpec {
     /// The ClusterServiceBroker that offers the plan.
     pub cluster_service_broker_name: String,
     /// The class of the plan.
-    pub cluster_service_class_ref: LocalReference,
+    pub cluster_service_class_ref: NameReference,
 }
 
-/// A plan of a service of a namespace's broker.
+/// A plan of a service that a ServiceBroker offers.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "servicecatalog.k8s.io",
@@ -124,5 +124,5 @@ pub struct ServicePlanSpec {
     /// The ServiceBroker that offers the plan.
     pub service_broker_name: String,
     /// The class of the plan.
-    pub service_class_ref: LocalReference,
+    pub service_class_ref: NameReference,
 }

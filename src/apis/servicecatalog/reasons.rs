@@ -198,7 +198,7 @@ const EXPECTED: &[&str] = &[
     UNBOUND_SUCCESSFULLY,
 ];
 
-/// Whether a reason is no failure.
+/// Whether a reason does not report a failure.
 #[must_use]
 pub fn is_expected(reason: &str) -> bool {
     EXPECTED.contains(&reason)

@@ -9,15 +9,17 @@ const MAX_DEPTH: usize = 4;
 /// What ends the name of a field.
 const ENDS_NAME: &[char] =
     &['.', '[', ']', '{', '}', '(', ')', '=', '!', '<', '>', ',', ' ', '\'', '"', '$', '@', '*'];
+/// What may follow a dot without a name: in `{.}` and `?(@. == 1)` the dot is the value itself.
+const FOLLOWS_LONE_DOT: &[char] = &['[', ')', ' ', '=', '!', '<', '>'];
 
 pub(super) fn template(text: &str) -> Result<Vec<Node>, String> {
     let mut rest = text;
-    let nodes = nodes(&mut rest, 0)?;
+    let nodes = parse_nodes(&mut rest, 0)?;
     if rest.is_empty() { Ok(nodes) } else { Err("{end} without {range}".to_owned()) }
 }
 
-/// The nodes up to the end, or up to `{end}`, at which the text then stands.
-fn nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>, String> {
+/// Parses the nodes up to the end of the text, or up to `{end}`, which stays in `rest`.
+fn parse_nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>, String> {
     if depth > MAX_DEPTH {
         return Err(format!("{{range}} nests deeper than {MAX_DEPTH}"));
     }
@@ -38,7 +40,7 @@ fn nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>, String> {
         *rest = after;
         if let Some(of) = inside.strip_prefix("range ") {
             let over = whole_path(of.trim())?;
-            let inner = self::nodes(rest, depth + 1)?;
+            let inner = parse_nodes(rest, depth + 1)?;
             let Some((_, after)) = rest.strip_prefix('{').map(braced).transpose()? else {
                 return Err(format!("{{{inside}}} has no {{end}}"));
             };
@@ -48,7 +50,7 @@ fn nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>, String> {
             let mut quoted = inside;
             nodes.push(Node::Text(string(&mut quoted)?));
             if !quoted.is_empty() {
-                return Err(format!("{{{inside}}}: only one quoted text may stand in braces"));
+                return Err(format!("{{{inside}}}: braces may contain only one quoted text"));
             }
         } else {
             nodes.push(Node::Path(whole_path(inside)?));
@@ -57,7 +59,7 @@ fn nodes(rest: &mut &str, depth: usize) -> Result<Vec<Node>, String> {
     Ok(nodes)
 }
 
-/// Splits after the brace that closes, which does not stand in a quoted text.
+/// Splits the text at the closing brace. A brace in a quoted text does not count.
 fn braced(text: &str) -> Result<(&str, &str), String> {
     let mut quote = None;
     let mut is_escaped = false;
@@ -68,7 +70,7 @@ fn braced(text: &str) -> Result<(&str, &str), String> {
             (Some(open), _) if open == char => quote = None,
             (None, '"' | '\'') => quote = Some(char),
             (None, '}') => return Ok((text[..at].trim(), &text[at + 1..])),
-            (None, '{') => return Err("a { stands inside braces".to_owned()),
+            (None, '{') => return Err("a { is inside braces".to_owned()),
             _ => {}
         }
     }
@@ -77,9 +79,9 @@ fn braced(text: &str) -> Result<(&str, &str), String> {
 
 fn whole_path(text: &str) -> Result<Path, String> {
     let mut rest = text;
-    let path = path(&mut rest, 0).map_err(|problem| format!("{{{text}}}: {problem}"))?;
+    let parsed = path(&mut rest, 0).map_err(|problem| format!("{{{text}}}: {problem}"))?;
     if rest.is_empty() {
-        Ok(path)
+        Ok(parsed)
     } else {
         Err(format!("{{{text}}}: {rest:?} cannot follow a path; write {{.name}}"))
     }
@@ -99,8 +101,7 @@ fn path(rest: &mut &str, depth: usize) -> Result<Path, String> {
             }
         } else if let Some(after) = rest.strip_prefix('.') {
             *rest = after;
-            // `{.}` is the value itself.
-            if !after.is_empty() && !after.starts_with('[') {
+            if !after.is_empty() && !after.starts_with(FOLLOWS_LONE_DOT) {
                 steps.push(Step::Select(vec![field(rest)?]));
             }
         } else if let Some(after) = rest.strip_prefix('[') {
@@ -112,12 +113,12 @@ fn path(rest: &mut &str, depth: usize) -> Result<Path, String> {
     }
     let text = text[..text.len() - rest.len()].to_owned();
     if text.is_empty() {
-        return Err("it names no path; write {.name}".to_owned());
+        return Err("this is not a path; write {.name}".to_owned());
     }
     Ok(Path { text, from_root, steps })
 }
 
-/// `*`, or a name in which a backslash keeps the next character.
+/// Parses `*` or the name of a field. A backslash takes the next character literally.
 fn field(rest: &mut &str) -> Result<Selector, String> {
     if let Some(after) = rest.strip_prefix('*') {
         *rest = after;
@@ -173,7 +174,7 @@ fn index_or_slice(rest: &mut &str) -> Result<Selector, String> {
         digits => digits
             .parse::<i64>()
             .map(Some)
-            .map_err(|_| format!("[{text}] is no index, slice, quoted name, * or ?(filter)")),
+            .map_err(|_| format!("[{text}] is not an index, slice, quoted name, * or ?(filter)")),
     };
     let parts = text.split(':').map(number).collect::<Result<Vec<_>, _>>()?;
     match *parts.as_slice() {
@@ -182,11 +183,12 @@ fn index_or_slice(rest: &mut &str) -> Result<Selector, String> {
         [from, to, step] if step.is_none_or(|step| step > 0) => {
             Ok(Selector::Slice(from, to, step.unwrap_or(1)))
         }
-        _ => Err(format!("[{text}] is no index or slice")),
+        [_, _, Some(_)] => Err(format!("[{text}]: the step must be positive")),
+        _ => Err(format!("[{text}] is not an index or slice")),
     }
 }
 
-/// `@.path)`, or `@.path OPERATOR literal)`.
+/// Parses a filter after `?(`: `@.path)`, or `@.path OPERATOR literal)`.
 fn filter(rest: &mut &str, depth: usize) -> Result<Selector, String> {
     if depth > MAX_DEPTH {
         return Err(format!("filters nest deeper than {MAX_DEPTH}"));
@@ -210,7 +212,7 @@ fn filter(rest: &mut &str, depth: usize) -> Result<Selector, String> {
             Some((how, literal(rest)?))
         }
     };
-    *rest = rest.trim_start().strip_prefix(')').ok_or("a filter is ?(@.path) or ?(@.path==literal)")?;
+    *rest = rest.trim_start().strip_prefix(')').ok_or("write a filter as ?(@.path) or ?(@.path==literal)")?;
     Ok(Selector::Filter(inner, comparison))
 }
 
@@ -221,11 +223,11 @@ fn literal(rest: &mut &str) -> Result<Value, String> {
     let end = rest.find([')', ' ']).ok_or("a filter is not closed")?;
     let text = &rest[..end];
     *rest = &rest[end..];
-    serde_json::from_str(text).map_err(|_| format!("{text:?} is no literal; quote a text"))
+    serde_json::from_str(text).map_err(|_| format!("{text:?} is not a literal; put texts in quotes"))
 }
 
-/// A text in single or double quotes, in which a backslash keeps the next character, and `\n` and `\t` are a line break and a
-/// tab.
+/// Parses a text in single or double quotes. `\n` is a line break and `\t` a tab; before any other character, a backslash
+/// takes that character literally.
 fn string(rest: &mut &str) -> Result<String, String> {
     let mut chars = rest.char_indices();
     let (_, quote) = chars.next().ok_or("a quoted text is missing")?;

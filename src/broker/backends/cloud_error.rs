@@ -2,12 +2,13 @@
 
 use super::ServiceError;
 
-/// The error of a resource that does not carry the installation's mark.
+/// The error of a resource that does not carry the installation's mark. Only the operator can remove it.
 pub(super) fn foreign(backend: &str, what: &str) -> ServiceError {
-    let problem = format!(
-        "{what} exists and does not carry this installation's mark; bindery leaves it alone. Remove or rename it"
-    );
-    ServiceError::new(backend, problem).foreign()
+    let problem =
+        format!("{what} exists and does not carry this installation's mark; bindery leaves it alone.");
+    ServiceError::new(backend, format!("{problem} Ask the operator to remove or rename it"))
+        .detailed(format!("{problem} Remove or rename it"))
+        .foreign()
 }
 
 /// The text with every number of an account replaced: users need not know whose account they use. `digits` is the length

@@ -331,7 +331,7 @@ impl Store for Postgres {
             && single.is_none()
             && let Err(error) = self.release(lease).await
         {
-            // The changes are committed, so this is no failure.
+            // The changes are committed, so this is not a failure.
             tracing::warn!(instance = %lease.instance, "a lease stays until it expires: {error}");
         }
         Ok(())

@@ -31,7 +31,7 @@ pub struct LeftOut {
 /// Parses a catalog.
 ///
 /// # Errors
-/// When the body is no list of services.
+/// When the body is not a list of services.
 pub(super) fn read(body: Value) -> Result<Offers, String> {
     let Value::Object(mut body) = body else { return Err("the body is no object".to_owned()) };
     let services = match body.remove("services") {

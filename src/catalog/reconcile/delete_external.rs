@@ -1,5 +1,5 @@
-//! Deletes at the broker what it holds. The steps are the same when an object is deleted, when a failed creation is
-//! rolled back, and when the object of an ExternalResource is gone.
+//! Deletes at the broker what it holds for an object. The steps are the same when an object is deleted, when a failed
+//! creation is rolled back, and when the object of an ExternalResource is gone.
 
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ pub(super) async fn connect(
     context.connections.of_external_resource(external_resource, registered.as_deref()).await
 }
 
-/// Refused credentials are read again at the next attempt. ExternalResources do not store credentials from a URL.
+/// The error of a failed request. If the broker refused the credentials, the next attempt reads them again. That cannot
+/// work once the broker is gone, because ExternalResources do not store credentials from a URL.
 pub(super) fn refused(
     context: &Context,
     external_resource: &ExternalResource,

@@ -85,7 +85,7 @@ pub(super) async fn run<K, Work>(
                 queue.done(&reference, next);
             }
             reference = queue.next(), if running.len() < CONCURRENCY => {
-                // Objects that vanish while they wait in the queue are no failure.
+                // An object that vanishes while it waits in the queue is not a failure.
                 let Some(object) = objects.get(&reference) else {
                     queue.done(&reference, None);
                     continue;

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::apis::servicecatalog::{
         ClusterServiceClass, ClusterServiceClassSpec, ClusterServicePlan, ClusterServicePlanSpec,
-        CommonServiceClassSpec, CommonServicePlanSpec, LocalReference, class::CatalogStatus,
+        CommonServiceClassSpec, CommonServicePlanSpec, NameReference, class::CatalogStatus,
     };
 
     fn class(id: &str, name: &str) -> Arc<dyn ClassObject> {
@@ -311,7 +311,7 @@ mod tests {
         };
         let spec = ClusterServicePlanSpec {
             common,
-            cluster_service_class_ref: LocalReference { name: class.to_owned() },
+            cluster_service_class_ref: NameReference { name: class.to_owned() },
             ..ClusterServicePlanSpec::default()
         };
         ClusterServicePlan::new(id, spec)

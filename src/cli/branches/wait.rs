@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// The interval between two reads.
-const LOOK: Duration = Duration::from_millis(300);
+const READ_INTERVAL: Duration = Duration::from_millis(300);
 /// The time limit of one read.
-const LONGEST_LOOK: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a failure must last before it ends the wait: the controller may not have seen a repair yet.
-const BELIEVED: Duration = Duration::from_secs(3);
+const FAILURE_LASTS: Duration = Duration::from_secs(3);
 /// The exit code of a timeout.
 const TIMED_OUT: u8 = 3;
 
@@ -78,7 +78,8 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
     let started = Instant::now();
     let mut seen = Seen::default();
     loop {
-        let patience = args.timeout.duration().saturating_sub(started.elapsed()).clamp(LOOK, LONGEST_LOOK);
+        let patience =
+            args.timeout.duration().saturating_sub(started.elapsed()).clamp(READ_INTERVAL, READ_TIMEOUT);
         let found = timeout(patience, find(&client, Some(&args.namespace))).await;
         let found = found.unwrap_or_else(|_| Err(Unread::silence()));
         let waited = started.elapsed();
@@ -104,7 +105,7 @@ async fn wait_with(client: Client, args: &WaitArgs, mut progress: impl Write) ->
             writeln!(progress, "bindery: {} is not ready after {}: {missing}", args.namespace, args.timeout)?;
             return Ok(ExitCode::from(TIMED_OUT));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(READ_INTERVAL).await;
     }
 }
 
@@ -125,7 +126,7 @@ impl Seen {
             Outlook::Failed(why) => {
                 let since = self.failing.take().filter(|(_, before)| *before == why).map(|(since, _)| since);
                 let since = since.unwrap_or_else(Instant::now);
-                if since.elapsed() >= BELIEVED {
+                if since.elapsed() >= FAILURE_LASTS {
                     writeln!(progress, "bindery: {}: {why}", args.namespace)?;
                     return Ok(Some(ExitCode::FAILURE));
                 }
@@ -270,7 +271,7 @@ mod tests {
         for code in [401, 403, 404] {
             let (ended, _, took) = waited(code, usize::MAX).await;
             assert!(ended.unwrap_err().to_string().ends_with(&format!("the API server says {code}")));
-            assert!(took < LOOK, "{took:?}");
+            assert!(took < READ_INTERVAL, "{took:?}");
         }
     }
 

@@ -49,8 +49,8 @@ impl Input {
     }
 }
 
-/// Judges an object that is no pod, as if a user created it who is no administrator. Only Secrets and what violates a rule
-/// count as judged.
+/// Judges an object that is not a pod, as if a user without an administrator's rights created it. Only Secrets and what
+/// violates a rule count as judged.
 fn judge_other(
     object: &Object,
     policies: &Policies,

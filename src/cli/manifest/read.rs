@@ -117,7 +117,7 @@ enum Collection {
         entries: Map<String, Value>,
         /// The key of the next value.
         key: Option<Key>,
-        /// Keys that came from merge keys. Writing one of them again is no repetition.
+        /// Keys that came from merge keys. Writing one of them again is not a repetition.
         merged: HashSet<String>,
     },
 }

@@ -73,7 +73,7 @@ fn in_metrics(text: &str) -> Vec<AtAdmission> {
     counts.into_values().collect()
 }
 
-/// Counts the refusals in an audit log. Lines that are no events are skipped.
+/// Counts the refusals in an audit log. Lines that are not events are skipped.
 ///
 /// # Errors
 /// When the log cannot be read.

@@ -84,7 +84,7 @@ impl Account {
     /// The text of a file.
     ///
     /// # Errors
-    /// When the file cannot be read or is no text.
+    /// When the file cannot be read or is not text.
     pub async fn file(&self, bucket: &Bucket, key: &str) -> Result<String, AwsError> {
         let call = Call::read("s3:GetObject", key);
         self.read(call, bucket, &format!("/{}", utf8_percent_encode(key, IN_PATH))).await

@@ -105,7 +105,7 @@ fn plain(text: &str) -> Value {
         "" | "~" | "null" => Value::Null,
         "true" | "True" => true.into(),
         "false" | "False" => false.into(),
-        // A date or an account's number with a leading zero is no number.
+        // A date or an account's number with a leading zero is not a number.
         _ => text.parse::<Number>().map_or_else(|_| text.into(), Value::from),
     }
 }

@@ -21,7 +21,7 @@ pub struct Template {
     /// The outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<String, Output>,
-    /// What tools keep in the template.
+    /// The data that tools store in the template.
     #[serde(default)]
     pub metadata: Map<String, Value>,
 }
@@ -37,7 +37,7 @@ pub struct Parameter {
     pub default: Option<Value>,
     /// The description.
     pub description: Option<String>,
-    /// The only values.
+    /// The allowed values; `None` if there is no such list.
     pub allowed_values: Option<Vec<Value>>,
     /// A regular expression that values match.
     pub allowed_pattern: Option<String>,
@@ -71,7 +71,7 @@ pub struct Output {
     pub description: String,
 }
 
-/// Why a text is no template.
+/// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the template cannot be read: {0}")]
 pub struct TemplateError(String);
@@ -130,7 +130,7 @@ impl Parameter {
     /// The text that CloudFormation takes for a value.
     ///
     /// # Errors
-    /// When the value is none of the allowed ones or outside of the range.
+    /// When the value is not among the allowed ones, or is out of range.
     pub fn text(&self, value: &Value) -> Result<String, String> {
         let text = match value {
             Value::String(text) => text.clone(),
@@ -159,7 +159,8 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
-/// Each value, and beside each text that is a truth value or a number, that value, and the reverse.
+/// Each value with its other spelling: a text such as `"1"` or `"true"` as the value that it spells, any other value as
+/// text.
 fn both_spellings(values: &[Value]) -> Vec<Value> {
     let mut all: Vec<Value> = Vec::new();
     for value in values {
@@ -178,7 +179,7 @@ fn both_spellings(values: &[Value]) -> Vec<Value> {
     all
 }
 
-/// A whole number without a fraction.
+/// The JSON number, as an integer if it is whole.
 fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "the value is whole and small")]
     if value.fract() == 0.0 && value.abs() < 1e15 { Value::from(value as i64) } else { Value::from(value) }

@@ -6,12 +6,12 @@ use super::{
     text::{Definition, all, define},
 };
 
-/// The variables after `isForm`. They are read only if it is true.
+/// The variables that follow `isForm`. They are evaluated only if it is true.
 pub(super) fn states() -> Vec<Definition> {
     vec![
         define("folders", "variables.mounted.map(o, variables.root + o + '/')"),
         define("mounts", format!("variables.mounted.map(o, {} + ' ' + variables.root + o)", volume_name())),
-        // The entry that is last in `envFrom` wins, and the binding that is named first is to win.
+        // The last entry of `envFrom` wins, but the first binding of the annotation must win.
         define("lastWins", "variables.envs.reverse()"),
         define("otherVolumes", format!("variables.volumes.filter(v, !{})", is_of_bindery("v.name"))),
         define("othersAreApart", others_are_apart()),
@@ -62,7 +62,7 @@ pub(super) fn is_bound() -> String {
     ])
 }
 
-/// Whether a container has nothing of bindery's. Cheap, and false for most pods that are bound.
+/// Whether some container has no mount of bindery's. This is cheap, and false for most pods that are bound.
 pub(super) fn may_bind() -> String {
     let none = has_no_mounts();
     format!(
@@ -80,7 +80,7 @@ fn others_have_no_mounts() -> String {
     )
 }
 
-/// Whether no volume of the pod's own has a Secret that is bound: the webhook compares how such a volume is mounted.
+/// Whether none of the pod's own volumes has a bound Secret. Only the webhook compares how such a volume is mounted.
 fn others_are_apart() -> String {
     "variables.otherVolumes.all(v, !(v.?secret.?secretName.orValue('') in variables.objects) \
      && v.?projected.?sources.orValue([]).all(s, !(s.?secret.?name.orValue('') in variables.objects)))"

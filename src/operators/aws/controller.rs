@@ -1,4 +1,4 @@
-//! Runs a controller for each kind.
+//! Runs a controller for each kind that has a stack.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -32,8 +32,8 @@ use crate::{
 
 /// How many objects of a kind are reconciled concurrently.
 const CONCURRENCY: u16 = 8;
-/// The prefix of the annotations that a Namespace's objects inherit.
-const ACK: &str = "services.k8s.aws/";
+/// The prefix of the annotations of AWS Controllers for Kubernetes, which objects inherit from their Namespace.
+const ACK_PREFIX: &str = "services.k8s.aws/";
 
 /// A task of the operator ended without having been stopped.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub async fn run(
     tasks.spawn(watch_namespaces(client.clone(), writer));
     let (ledger, records) = Ledger::new(&client, &settings.cluster);
     tasks.spawn(Ledger::watch(Api::all(client.clone()), settings.cluster.clone(), records));
-    // The annotations of the Namespace and the accounts of stacks count from the first reconcile on.
+    // The first reconcile already needs the Namespace's annotations and the accounts of the stacks.
     let known = async { tokio::join!(namespaces.wait_until_ready(), ledger.wait_until_ready()) };
     if stop.run_until_cancelled(known).await.is_none() {
         return Ok(());
@@ -95,7 +95,7 @@ async fn release(operator: Arc<Operator>, objects: Objects, stop: CancellationTo
     stop.run_until_cancelled(operator.release_abandoned(objects)).await;
 }
 
-/// Hears of the stacks of all accounts. Ends with the operator only.
+/// Receives the events of the stacks of all accounts. Ends only with the operator.
 async fn hear(operator: Arc<Operator>, events: StackEvents, stop: CancellationToken) {
     let heard = operator.accounts.with_channels().map(|account| operator.hear(events, account));
     stop.run_until_cancelled(join_all(heard)).await;
@@ -127,7 +127,7 @@ async fn watch_namespaces(client: Client, writer: Writer<NamespaceMeta>) {
         let metadata = &mut namespace.metadata;
         (metadata.managed_fields, metadata.labels) = (None, None);
         if let Some(annotations) = &mut metadata.annotations {
-            annotations.retain(|name, _| name.starts_with(ACK) || name == ADOPTABLE);
+            annotations.retain(|name, _| name.starts_with(ACK_PREFIX) || name == ADOPTABLE);
         }
     };
     let events = watcher(api, watcher::Config::default()).modify(keep).default_backoff().reflect(writer);

@@ -43,7 +43,7 @@ pub(super) async fn resolve(
     let topic = object.spec_text("topicName");
     resolved.insert("TopicARN", from.output("topicName", Kind::SnsTopic, topic, "topicARN").await?);
     let endpoint = object.spec_text("endpoint");
-    // An ARN names a queue that is no object.
+    // An ARN names a queue that is not an object of the cluster.
     if object.spec_text("protocol") == "sqs" && !endpoint.starts_with("arn:") {
         let arn = from.output("endpoint", Kind::SqsQueue, endpoint, "queueARN").await?;
         resolved.insert("Endpoint", arn);

@@ -46,7 +46,7 @@ impl Operator {
         if status.has_failed() {
             return self.reason_of_failure(subject).await.map(Some);
         }
-        // The stack is as wanted, so events that cannot be read are no reason to wait.
+        // The stack is as wanted, so there is no reason to wait for events that cannot be read.
         if let Err(error) = self.read_history(subject, stack).await {
             debug!(stack = stack.name, %error, "the events of the stack are not told");
         }

@@ -1,11 +1,12 @@
 //! Compiles a policy into ValidatingAdmissionPolicies, one for each mode, so that the API server holds it without bindery.
-//! Every row of `ways` becomes a part of an expression. A variable of the ValidatingAdmissionPolicy tells in which mode
-//! each rule holds for the pod, because overrides and exceptions depend on the pod and its Namespace.
+//! `pod_rules` makes an expression of the rows of `ways`; `protected`, `binders`, `services` and `ages` have a rule each.
+//! `target` lists which rules are about which objects. A variable of the ValidatingAdmissionPolicy tells in which mode each
+//! rule holds for the pod, because overrides and exceptions depend on the pod and its Namespace.
 
 mod ages;
 mod binders;
 mod config_maps;
-mod offences;
+mod pod_rules;
 mod pods;
 mod protected;
 mod scope;

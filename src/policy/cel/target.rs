@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 
 use super::{
-    ages, binders, condition, config_maps, offences, one_line, pods, protected, rule, rule_message, scope,
+    ages, binders, condition, config_maps, one_line, pod_rules, pods, protected, rule, rule_message, scope,
     services, text::literal, validation, variable,
 };
 use crate::{
@@ -120,7 +120,7 @@ impl Target {
     ) -> (Vec<Variable>, Vec<Validation>) {
         let only = |validations| (Vec::new(), validations);
         match self {
-            Self::Pods => offences::validations(rule, spec, is_off, message),
+            Self::Pods => pod_rules::validations(rule, spec, is_off, message),
             Self::TokenSecrets => only(vec![validation(message.to_owned(), is_off.to_owned(), None)]),
             Self::ProtectedObjects => {
                 let text = format!("{} + variables.what", literal(&format!("{message}: ")));
@@ -129,7 +129,7 @@ impl Target {
             }
             Self::Bindings => only(binders::validations(is_off, message)),
             Self::Services => only(services::validations(spec, is_off, message)),
-            Self::ConfigMaps => offences::in_config_maps(spec, is_off, message),
+            Self::ConfigMaps => pod_rules::in_config_maps(spec, is_off, message),
             Self::Ages => only(ages::validations(spec, is_off, message)),
             Self::Conditions => only(own_conditions(spec, is_off)),
         }

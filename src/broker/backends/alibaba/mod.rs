@@ -1,9 +1,11 @@
 //! Services of Alibaba Cloud. An instance is a database server of RDS with one database, or a bucket of OSS; a binding is
 //! an account of the database, or a RAM user or role whose policy is for that bucket alone. `catalog` has the services,
-//! `plan` what users may set, `servers` and `buckets` the instances, `accounts` and `principals` the bindings.
+//! `plan` what users may set, `servers` and `buckets` the instances, `accounts` and `principals` the bindings, and
+//! `binding_policy` the rights of the latter.
 
 mod account_credentials;
 mod accounts;
+mod binding_policy;
 mod bucket_kinds;
 mod bucket_parameters;
 mod buckets;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Services,
+    binding_policy::policy_for,
     catalog::BucketDefinition,
     grant::{BucketGrant, Holder},
     naming,
@@ -17,14 +18,10 @@ use super::{
 };
 use crate::{
     broker::backends::{
-        BindingSpec, Bound, InstanceSpec, Progress, ServiceError, access::Access,
-        service_account::ServiceAccount,
+        BindingSpec, Bound, InstanceSpec, Progress, ServiceError, service_account::ServiceAccount,
     },
     cloud::alibaba::{
-        AccessKey, ErrorKind, Session,
-        policy::{self, Statement},
-        sessions::SessionRequest,
-        users::PrincipalRequest,
+        AccessKey, ErrorKind, Session, policy, sessions::SessionRequest, users::PrincipalRequest,
     },
     osb::{Endpoint, Object},
 };
@@ -34,38 +31,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often a user or role is looked for whom RAM does not know, although there is a policy.
 const LOOKS: u32 = 4;
-
-const READ_BUCKET: &[&str] = &["oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketLocation"];
-const WRITE_BUCKET: &[&str] =
-    &["oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketLocation", "oss:ListMultipartUploads"];
-const OWN_BUCKET: &[&str] = &[
-    "oss:ListObjects",
-    "oss:GetBucketInfo",
-    "oss:GetBucketLocation",
-    "oss:ListMultipartUploads",
-    "oss:GetBucketLifecycle",
-    "oss:PutBucketLifecycle",
-    "oss:DeleteBucketLifecycle",
-    "oss:GetBucketCors",
-    "oss:PutBucketCors",
-    "oss:DeleteBucketCors",
-];
-const READ_OBJECTS: &[&str] = &["oss:GetObject"];
-const WRITE_OBJECTS: &[&str] =
-    &["oss:GetObject", "oss:PutObject", "oss:DeleteObject", "oss:ListParts", "oss:AbortMultipartUpload"];
-
-/// The policy of a binding: for its bucket alone. No access level may delete the bucket or change who else may use it.
-fn policy_for(bucket: &str, access: Access) -> String {
-    let (on_bucket, on_objects) = match access {
-        Access::Read => (READ_BUCKET, READ_OBJECTS),
-        Access::ReadWrite => (WRITE_BUCKET, WRITE_OBJECTS),
-        Access::Owner => (OWN_BUCKET, WRITE_OBJECTS),
-    };
-    policy::document(&[
-        Statement { actions: on_bucket, resources: vec![format!("acs:oss:*:*:{bucket}")] },
-        Statement { actions: on_objects, resources: vec![format!("acs:oss:*:*:{bucket}/*")] },
-    ])
-}
 
 impl Services {
     pub(super) async fn bind_bucket(

@@ -28,7 +28,7 @@ pub(super) struct Definition {
     pub(super) template: Template,
     /// What the metadata say.
     pub(super) service: ServiceMetadata,
-    /// The outputs that are no credentials.
+    /// The outputs that are not credentials.
     hidden_outputs: BTreeSet<String>,
 }
 

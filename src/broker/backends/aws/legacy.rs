@@ -17,7 +17,7 @@ pub(super) const METADATA: &str = "AWS::ServiceBroker::Specification";
 const INJECTED: &str = "AWSSBInjected";
 /// The prefix of outputs with what the policies refer to.
 const REFERENCE: &str = "BinderyPolicyResource";
-/// The prefix of outputs that are policies to attach, which are no credentials.
+/// The prefix of outputs that are policies to attach, which are not credentials.
 const POLICY: &str = "PolicyArn";
 
 /// The metadata. Texts and links for people are not needed.

@@ -115,7 +115,7 @@ impl Plan {
         Offers { keys: has_keys && !is_shared, roles: self.service.offers_roles() && !is_shared }
     }
 
-    /// How the credentials are called.
+    /// The names of the keys of the credentials.
     pub(super) fn naming(&self) -> &Naming {
         &self.service.definition.service.names[&self.service.kind]
     }
@@ -180,7 +180,7 @@ impl Plan {
             }
             json!({"parameters": schema})
         };
-        // Taken, and not offered: their refusal says what to do.
+        // The schema lets these parameters through without listing them, so that their refusal can say what to do.
         let with_placement = |mut schema: Value| {
             schema["parameters"]["patternProperties"] = json!({placement::pattern(): {}});
             schema
@@ -193,8 +193,8 @@ impl Plan {
         })
     }
 
-    /// The values of the template's parameters: the defaults of template, plan and backend, what the user sets,
-    /// overrides, and what backend and plan prescribe. The last one counts.
+    /// The values of the template's parameters. Each of these overrides those before it: the defaults of template, plan
+    /// and backend, what the user sets, overrides, and what backend and plan prescribe.
     ///
     /// # Errors
     /// Names the parameter that is unknown, prescribed, wrong or missing.

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::error::ConnectProblem;
+use super::error::SharedConnectError;
 use crate::broker::config::PasswordSource;
 
 /// Logs in with the current password. If the server rejects it, a change may be in progress: tries the next password,
@@ -14,14 +14,14 @@ pub(super) async fn log_in<T, E, F>(
 ) -> Result<T, E>
 where
     T: Send,
-    E: From<ConnectProblem> + Send,
+    E: From<SharedConnectError> + Send,
     F: Future<Output = Result<T, E>> + Send,
 {
     let Some(source) = source else { return log_in(None).await };
-    let password = source.read().await.map_err(ConnectProblem::from)?;
+    let password = source.read().await.map_err(SharedConnectError::from)?;
     match log_in(Some(password.clone())).await {
         Err(error) if is_wrong_login(&error) => {
-            match source.read_changed(&password).await.map_err(ConnectProblem::from)? {
+            match source.read_changed(&password).await.map_err(SharedConnectError::from)? {
                 Some(changed) => log_in(Some(changed)).await,
                 None => Err(error),
             }

@@ -36,7 +36,7 @@ pub(crate) async fn rows_are_put_replaced_and_removed<T: Testbed>() {
     assert_eq!(store.row(&b).await.unwrap(), Some(row(&b, State::Ready, "2")));
     change(&store, "i", vec![Change::Put(row(&b, State::Deleting, "3"))]).await;
     assert_eq!(store.bindings(&i.instance).await.unwrap(), [row(&b, State::Deleting, "3")]);
-    // Removing a row that does not exist is no error.
+    // Removing a row that does not exist is not an error.
     change(&store, "i", vec![Change::Remove(b.clone()), Change::Remove(binding("i", "never"))]).await;
     assert_eq!(store.bindings(&i.instance).await.unwrap(), []);
     assert_eq!(store.instances().await.unwrap(), [row(&i, State::Ready, "1")]);

@@ -43,6 +43,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 impl DynamoDb {
+    /// Acquires the lease on an instance. `None` if another broker has it or the store is frozen.
     pub(super) async fn take(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         let lease = Lease { instance: instance.clone(), token: Uuid::new_v4() };
         let mut item = Place::lease(instance).key();
@@ -77,6 +78,7 @@ impl DynamoDb {
         }
     }
 
+    /// Renews a lease.
     pub(super) async fn prolong(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let now = now();
         let update = self
@@ -104,6 +106,7 @@ impl DynamoDb {
         Ok(token.filter(|_| is_valid).map(|token| Lease { instance: instance.clone(), token }))
     }
 
+    /// Tells the operation that has the lease that a delete is waiting.
     pub(super) async fn want(&self, instance: &InstanceId) -> Result<(), StoreError> {
         let place = Place::lease(instance);
         if !place.fits() {
@@ -114,6 +117,7 @@ impl DynamoDb {
         self.update_if(&place, update, format!("attribute_exists({PK})"), values).await.map(drop)
     }
 
+    /// Releases a lease, unless it was lost.
     pub(super) async fn give_back(&self, lease: &Lease) -> Result<(), StoreError> {
         let values = Item::from([(":token".to_owned(), string(lease.token.to_string()))]);
         self.delete_if(&Place::lease(&lease.instance), format!("{LEASE_TOKEN} = :token"), values).await
@@ -267,7 +271,8 @@ impl Freeze {
     }
 }
 
-/// Interrupts only pauses, never requests: so the last request ends the freeze, even if an earlier one arrives late.
+/// Keeps the store frozen until `ended` is cancelled. The cancellation interrupts only pauses, never a request, so the
+/// request that ends the freeze comes last.
 async fn keep_frozen(
     store: DynamoDb,
     ended: CancellationToken,

@@ -176,7 +176,7 @@ fn report(not_bound: NotBound, binding: &ServiceBinding, new: &mut ServiceBindin
     }
 }
 
-/// A terminating namespace accepts no new objects; this is no error.
+/// A terminating namespace accepts no new objects; this is not an error.
 fn in_a_living_namespace(error: ReconcileError) -> Result<Next, ReconcileError> {
     if let ReconcileError::Cluster(kube::Error::Api(status)) = &error
         && is_for_terminating_namespace(status)

@@ -65,12 +65,12 @@ pub(super) fn message(fields: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apis::servicecatalog::{LocalReference, binding::WrittenSecret};
+    use crate::apis::servicecatalog::{NameReference, binding::WrittenSecret};
 
     #[test]
     fn a_change_after_the_credentials_were_made_is_noticed() {
         let mut spec = ServiceBindingSpec {
-            instance_ref: LocalReference { name: "db".to_owned() },
+            instance_ref: NameReference { name: "db".to_owned() },
             secret_name: Some("b".to_owned()),
             ..ServiceBindingSpec::default()
         };

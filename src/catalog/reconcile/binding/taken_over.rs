@@ -48,7 +48,7 @@ fn written<'a>(
     secret.as_ref()?.data.as_ref()
 }
 
-/// The answer of the broker, as far as the Secret shows it. A value that is no text cannot become a variable.
+/// The answer of the broker, as far as the Secret shows it. A value that is not text cannot become a variable.
 fn response(data: &BTreeMap<String, ByteString>) -> BindResponse {
     let text = |value: &ByteString| String::from_utf8(value.0.clone()).ok();
     let credentials: Object =

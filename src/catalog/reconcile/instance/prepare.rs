@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    apis::servicecatalog::{LocalReference, ServiceInstance, ServiceInstanceSpec},
+    apis::servicecatalog::{NameReference, ServiceInstance, ServiceInstanceSpec},
     catalog::{
         context::Context,
         labels,
@@ -68,7 +68,7 @@ fn set_references<'a>(spec: &mut ServiceInstanceSpec, offer: &'a Offer) -> Vec<(
     };
     let mut changed = Vec::new();
     for (field, reference, name) in references {
-        let wanted = Some(LocalReference { name: name.to_owned() });
+        let wanted = Some(NameReference { name: name.to_owned() });
         if *reference != wanted {
             *reference = wanted;
             changed.push((field, name));

@@ -1,7 +1,7 @@
 //! Creating logins.
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     BindingSpec, Bound, Databases, InstanceSpec,
     connection::Session,
     credentials::{self, ShownFields},
@@ -76,10 +76,12 @@ impl Databases {
         let marked = self.marks.named(session, &[database, login]).await?;
         let is_marked = |name: &String| marked.iter().any(|mark| mark.name == *name);
         if !is_marked(database) || !has_database(session, database).await? {
-            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
+            return Err(
+                SharedSqlError::Lost { what: format!("database {database} of this installation") }.into()
+            );
         }
         if !is_marked(login) && has_login(session, login).await? {
-            return Err(Problem::Foreign { what: format!("login {login}") }.into());
+            return Err(SharedSqlError::Foreign { what: format!("login {login}") }.into());
         }
         session.run([self.marks.write(mark, binding.as_str(), expiry.map(|expiry| expiry.ends_at))]).await
     }

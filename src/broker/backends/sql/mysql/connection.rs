@@ -10,7 +10,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     super::{
         admin_login::log_in,
-        error::{ConnectProblem, Problem},
+        error::{SharedConnectError, SharedSqlError},
         settings::ServerSettings,
     },
     dialect::{self, Dialect, Statement},
@@ -110,7 +110,7 @@ impl Session {
     pub(super) async fn open(server: &ServerSettings) -> Result<Self, ConnectError> {
         timeout(CONNECT_TIMEOUT, Self::connect(server))
             .await
-            .map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
+            .map_err(|_| SharedConnectError::Timeout(CONNECT_TIMEOUT))?
     }
 
     async fn connect(server: &ServerSettings) -> Result<Self, ConnectError> {
@@ -158,7 +158,7 @@ impl Session {
         for Statement { sql, does, done_already } in statements {
             self.is_unanswered = true;
             let ran = timeout(CHANGE_TIMEOUT, self.conn.query_drop(sql)).await;
-            let ran = ran.map_err(|_| Problem::Timeout { does })?;
+            let ran = ran.map_err(|_| SharedSqlError::Timeout { does })?;
             self.is_unanswered = breaks(&ran);
             match ran {
                 Err(mysql_async::Error::Server(refusal)) if done_already.contains(&refusal.code) => {}
@@ -173,7 +173,7 @@ impl Session {
     pub(super) async fn rows(&mut self, does: &'static str, sql: &str) -> Result<Vec<Texts>, SqlError> {
         self.is_unanswered = true;
         let ran = timeout(READ_TIMEOUT, self.conn.query(sql)).await;
-        let ran = ran.map_err(|_| Problem::Timeout { does })?;
+        let ran = ran.map_err(|_| SharedSqlError::Timeout { does })?;
         self.is_unanswered = breaks(&ran);
         let rows: Vec<Row> = ran.map_err(|error| SqlError::Failed { does, error })?;
         Ok(rows.into_iter().map(texts).collect())
@@ -231,7 +231,7 @@ const ANY_NAME: &str = "NotValidForName";
 /// The TLS settings of libpq's `sslmode`, as in [`tls`].
 async fn tls(server: &ServerSettings) -> Result<SslOpts, ConnectError> {
     // The driver's errors do not name the file, so check the files first.
-    drop(tls::client_config(server.protection()).await.map_err(ConnectProblem::from)?);
+    drop(tls::client_config(server.protection()).await.map_err(SharedConnectError::from)?);
     let mut options = SslOpts::default();
     if let (Some(certificate), Some(key)) = (server.cert_file.clone(), server.key_file.clone()) {
         options = options.with_client_identity(Some(ClientIdentity::new(certificate.into(), key.into())));

@@ -93,7 +93,7 @@ impl Statement {
     /// character set other than the default brings its own collation.
     pub(super) fn create_database(name: &str, encoding: Option<&str>) -> Self {
         let encoding = match encoding {
-            // The name comes from the plan. It is no identifier, but the engines accept it quoted as one.
+            // The name comes from the plan. It is not an identifier, but the engines accept it quoted as one.
             Some(encoding) => format!("CHARACTER SET {}", identifier(encoding)),
             None => "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci".to_owned(),
         };

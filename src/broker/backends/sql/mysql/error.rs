@@ -9,7 +9,7 @@ use crate::broker::{
         Unacceptable,
         outcome::{MISCONFIGURED, UNUSABLE},
         sql::{
-            error::{ConnectProblem, Problem},
+            error::{SharedConnectError, SharedSqlError},
             obstacle::{Failure, Obstacle},
         },
     },
@@ -50,7 +50,7 @@ const NO_ROOM: [u16; 3] = [TOO_MANY_CONNECTIONS, TOO_MANY_OF_USER, USER_LIMIT];
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
-    Shared(#[from] ConnectProblem),
+    Shared(#[from] SharedConnectError),
     #[error("{}", refused(.0))]
     Refused(#[from] Error),
     #[error("is neither MySQL nor MariaDB; check host and port")]
@@ -79,7 +79,7 @@ pub(super) enum SqlError {
     #[error("cannot {does}: {}", server_message(error))]
     Failed { does: &'static str, error: Error },
     #[error(transparent)]
-    Shared(#[from] Problem),
+    Shared(#[from] SharedSqlError),
     #[error("administrator {admin} lacks {missing}; docs/databases.md tells what to grant")]
     MissingRights { admin: String, missing: String },
     #[error("views, routines, triggers or events of another database run as login {login}; drop them")]
@@ -127,7 +127,7 @@ impl SqlError {
 
 impl From<Unacceptable> for SqlError {
     fn from(error: Unacceptable) -> Self {
-        Problem::from(error).into()
+        SharedSqlError::from(error).into()
     }
 }
 
@@ -166,7 +166,7 @@ impl Failure for SqlError {
     }
 
     fn is_foreign(&self) -> bool {
-        matches!(self, Self::Shared(Problem::Foreign { .. }))
+        matches!(self, Self::Shared(SharedSqlError::Foreign { .. }))
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
             failed(1396, "Operation failed").user_message(),
             "cannot create the login: Operation failed"
         );
-        let connect = SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
+        let connect = SqlError::Connect(SharedConnectError::Timeout(Duration::from_secs(1)).into());
         assert_eq!(connect.user_message(), UNUSABLE);
     }
 

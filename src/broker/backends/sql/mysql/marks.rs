@@ -6,7 +6,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     super::naming::digest,
     connection::{Session, Texts},
     dialect::Statement,
@@ -190,7 +190,7 @@ fn mark(row: Texts) -> Result<Mark, SqlError> {
         (Some(name), Some(kind), Some(database)) => Some(Mark { name, kind, database }),
         _ => None,
     };
-    mark.ok_or_else(|| Problem::Answer { does: READS }.into())
+    mark.ok_or_else(|| SharedSqlError::Answer { does: READS }.into())
 }
 
 fn datetime(time: Timestamp) -> String {

@@ -39,7 +39,7 @@ use super::{
         ServiceError,
     },
     configure::{DatabaseServer, plans},
-    error::Problem,
+    error::SharedSqlError,
     naming,
     obstacle::{persist, service_error},
     parameters::{self, Plans},
@@ -149,7 +149,7 @@ impl Databases {
         let mut session = self.server.session().await?;
         let engine = session.engine();
         if let Some(oldest) = engine.too_old() {
-            return Err(Problem::TooOld { found: engine.to_string(), oldest }.into());
+            return Err(SharedSqlError::TooOld { found: engine.to_string(), oldest }.into());
         }
         let any = naming::database(&InstanceId::from("any"));
         let missing = rights::missing_rights(&mut session, &any, &self.marker).await?;

@@ -1,7 +1,7 @@
 //! Creating and updating databases.
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     Databases, InstanceSpec,
     dialect::Statement,
     error::SqlError,
@@ -19,7 +19,7 @@ impl Databases {
 
         if self.marks.named(&mut session, &[&database]).await?.is_empty() {
             if has_database(&mut session, &database).await? {
-                return Err(Problem::Foreign { what: format!("database {database}") }.into());
+                return Err(SharedSqlError::Foreign { what: format!("database {database}") }.into());
             }
             session.run(self.marks.create()).await?;
             let mark = Mark { name: database.clone(), kind: Kind::Database, database: database.clone() };

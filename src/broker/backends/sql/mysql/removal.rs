@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     Databases,
     connection::Session,
     dialect::{Entry, Statement},
@@ -39,7 +39,7 @@ impl Databases {
                 }
             }
             None if has_login(&mut session, login).await? => {
-                return Err(Problem::Foreign { what: format!("login {login}") }.into());
+                return Err(SharedSqlError::Foreign { what: format!("login {login}") }.into());
             }
             None => {}
         }
@@ -104,7 +104,7 @@ impl Databases {
         }
         session.run([self.marks.remove(database)].into_iter().filter(|_| is_ours)).await?;
         if !is_ours && policy == ReclaimPolicy::Delete && has_database(&mut session, database).await? {
-            return Err(Problem::Foreign { what: format!("database {database}") }.into());
+            return Err(SharedSqlError::Foreign { what: format!("database {database}") }.into());
         }
         Ok(())
     }
@@ -175,7 +175,7 @@ async fn end_sessions(session: &mut Session, login: &str, which: Sessions) -> Re
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Problem::SessionsStay { login: login.to_owned() }.into());
+            return Err(SharedSqlError::SessionsStay { login: login.to_owned() }.into());
         }
         session.run(open.into_iter().map(Statement::end_session)).await?;
         tokio::time::sleep(SESSIONS_POLL).await;

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     super::idle::Idle,
     connection::{Engine, LOCK_WAIT, Session},
     dialect::Statement,
@@ -113,7 +113,7 @@ pub(super) async fn now(session: &mut Session) -> Result<Timestamp, SqlError> {
     let seconds = seconds.first().and_then(|seconds| seconds.parse().ok());
     seconds
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .ok_or_else(|| Problem::Answer { does: DOES }.into())
+        .ok_or_else(|| SharedSqlError::Answer { does: DOES }.into())
 }
 
 /// Whether the database exists.
@@ -164,7 +164,7 @@ pub(super) async fn sessions(
     let sql =
         format!("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = {} AND {which}", literal(login));
     let ids = session.column(DOES, &sql).await?;
-    ids.iter().map(|id| id.parse().map_err(|_| Problem::Answer { does: DOES }.into())).collect()
+    ids.iter().map(|id| id.parse().map_err(|_| SharedSqlError::Answer { does: DOES }.into())).collect()
 }
 
 /// The sessions in a database, with their accounts.

@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use super::{
     Databases, bind, connection::Session, credentials, engine::Engine, error::SqlError, server::databases,
 };
-use crate::broker::backends::sql::{error::Problem, naming::RETAINED, service_kind::ServiceKind};
+use crate::broker::backends::sql::{error::SharedSqlError, naming::RETAINED, service_kind::ServiceKind};
 
 impl Databases {
     pub(super) async fn check_once(&self) -> Result<String, SqlError> {
@@ -79,7 +79,7 @@ impl Databases {
     pub(super) fn must_be_recent(engine: Engine) -> Result<(), SqlError> {
         engine
             .too_old()
-            .map_or(Ok(()), |oldest| Err(Problem::TooOld { found: engine.to_string(), oldest }.into()))
+            .map_or(Ok(()), |oldest| Err(SharedSqlError::TooOld { found: engine.to_string(), oldest }.into()))
     }
 
     /// Takes ADMIN OPTION on the installation's roles that the administrator cannot change yet; returns their number.

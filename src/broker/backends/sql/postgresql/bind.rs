@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     Databases, Ownership,
     connection::Session,
     credentials::{self, Credential},
@@ -88,7 +88,9 @@ impl Databases {
         let InstanceNames { database, owner, .. } = names;
         let found = roles(session, &[owner, role, login]).await?;
         if ownership(&found, owner, &[&self.marker], session) != Ownership::Ours {
-            return Err(Problem::Lost { what: format!("database {database} of this installation") }.into());
+            return Err(
+                SharedSqlError::Lost { what: format!("database {database} of this installation") }.into()
+            );
         }
         self.must_be_there(session, database, owner).await?;
         if access != Access::Owner {
@@ -110,7 +112,7 @@ impl Databases {
         let dialect = session.dialect();
         let Login { name: login, group, .. } = wanted;
         match ownership(found, login, &[group, revoked], session) {
-            Ownership::Foreign => Err(Problem::Foreign { what: format!("role {login}") }.into()),
+            Ownership::Foreign => Err(SharedSqlError::Foreign { what: format!("role {login}") }.into()),
             Ownership::Absent => session.run([dialect.create_login(wanted)]).await,
             Ownership::Ours if found[login].iter().any(|of| of == revoked) => {
                 let returned = [
@@ -135,7 +137,7 @@ impl Databases {
     ) -> Result<(), SqlError> {
         let dialect = session.dialect();
         match is_ours {
-            Ownership::Foreign => return Err(Problem::Foreign { what: format!("role {role}") }.into()),
+            Ownership::Foreign => return Err(SharedSqlError::Foreign { what: format!("role {role}") }.into()),
             Ownership::Absent => session.run(dialect.create_group(role, names.marker)).await?,
             Ownership::Ours => {
                 self.take_back(session, names.database, role).await?;

@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{
     super::{
         admin_login::log_in,
-        error::{ConnectProblem, Problem},
+        error::{SharedConnectError, SharedSqlError},
         settings::ServerSettings,
     },
     dialect::{Dialect, Statement},
@@ -129,7 +129,7 @@ impl Session {
         asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<Result<T, tokio_postgres::Error>, SqlError> {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
-        let answer = timeout(within, asked).await.map_err(|_| Problem::Timeout { does })?;
+        let answer = timeout(within, asked).await.map_err(|_| SharedSqlError::Timeout { does })?;
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         Ok(answer)
     }
@@ -184,7 +184,7 @@ const AT_START: [(&str, &str, u32); 10] = [
 async fn within_connect_timeout<T>(
     work: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| ConnectProblem::Timeout(CONNECT_TIMEOUT))?
+    timeout(CONNECT_TIMEOUT, work).await.map_err(|_| SharedConnectError::Timeout(CONNECT_TIMEOUT))?
 }
 
 async fn dial(server: &ServerSettings, config: &Config) -> Result<Dialed, ConnectError> {
@@ -206,7 +206,7 @@ async fn dial_with(
         return Ok(drive(client, connection));
     }
     config.ssl_mode(TlsUse::Require);
-    let tls = tls::client_config(server.protection()).await.map_err(ConnectProblem::from)?;
+    let tls = tls::client_config(server.protection()).await.map_err(SharedConnectError::from)?;
     let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await?;
     Ok(drive(client, connection))
 }

@@ -1,6 +1,7 @@
 //! The statements of PostgreSQL and CockroachDB, as data: every statement that changes something, and the queries that
 //! differ between the engines. One file per subject has a trait with the statements that both engines accept, and the
-//! statements of each engine. Nothing here does IO, so that tests can compare statements.
+//! statements of each engine. Comments such as `sql-grant` name the page of the engine's documentation. Nothing here does
+//! IO, so that tests can compare statements.
 
 mod access;
 mod administrator;

@@ -10,7 +10,7 @@ use crate::broker::backends::{
     Unacceptable,
     outcome::{MISCONFIGURED, UNUSABLE},
     sql::{
-        error::{ConnectProblem, Problem},
+        error::{SharedConnectError, SharedSqlError},
         obstacle::{Failure, Obstacle},
     },
 };
@@ -22,7 +22,7 @@ const NO_ROOM: [SqlState; 2] = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error(transparent)]
-    Shared(#[from] ConnectProblem),
+    Shared(#[from] SharedConnectError),
     #[error("{}", refused(.0))]
     Refused(#[from] tokio_postgres::Error),
     #[error("is neither PostgreSQL nor CockroachDB; check host and port")]
@@ -80,9 +80,11 @@ pub(super) enum SqlError {
     #[error("cannot {does}: {}", server_message(error))]
     Failed { does: &'static str, error: tokio_postgres::Error },
     #[error(transparent)]
-    Shared(#[from] Problem),
+    Shared(#[from] SharedSqlError),
     #[error("{what} is not on the server; make it, or take it out of the plan")]
     NoTemplate { what: String },
+    #[error("template {name:?} is not in the plan any more; choose another template")]
+    TemplateLeftPlan { name: String },
     #[error(
         "everybody may connect to {what} and could hinder its copies; REVOKE CONNECT ON DATABASE … FROM PUBLIC there"
     )]
@@ -224,7 +226,7 @@ impl SqlError {
 
 impl From<Unacceptable> for SqlError {
     fn from(error: Unacceptable) -> Self {
-        Problem::from(error).into()
+        SharedSqlError::from(error).into()
     }
 }
 
@@ -254,7 +256,7 @@ impl Failure for SqlError {
     }
 
     fn is_foreign(&self) -> bool {
-        matches!(self, Self::Astray { .. } | Self::Shared(Problem::Foreign { .. }))
+        matches!(self, Self::Astray { .. } | Self::Shared(SharedSqlError::Foreign { .. }))
     }
 
     fn obstacle(&self) -> Obstacle {
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn users_see_no_account_address_or_file() {
-        let connect = || SqlError::Connect(ConnectProblem::Timeout(Duration::from_secs(1)).into());
+        let connect = || SqlError::Connect(SharedConnectError::Timeout(Duration::from_secs(1)).into());
         let rights = SqlError::MissingRights {
             admin: "root".to_owned(),
             missing: "CREATEDB".to_owned(),
@@ -382,13 +384,20 @@ mod tests {
         };
         let file = SqlError::File { path: "/etc/ca.key".into(), problem: "is empty".to_owned() };
         for error in
-            [connect(), rights, file, Problem::TooOld { found: "9.6".to_owned(), oldest: "13" }.into()]
+            [connect(), rights, file, SharedSqlError::TooOld { found: "9.6".to_owned(), oldest: "13" }.into()]
         {
             let message = error.user_message();
             assert!([UNUSABLE, MISCONFIGURED].contains(&message.as_str()), "{message}");
             assert_ne!(message, error.to_string());
         }
-        let foreign = SqlError::from(Problem::Foreign { what: "database cf_x".to_owned() });
-        assert_eq!(foreign.user_message(), foreign.to_string(), "users see what they can correct");
+        let foreign = SqlError::from(SharedSqlError::Foreign { what: "database cf_x".to_owned() });
+        assert!(foreign.to_string().ends_with("Remove or rename it"), "{foreign}");
+        let message = foreign.user_message();
+        assert!(
+            message.contains("cf_x") && message.ends_with("Ask the operator to remove or rename it"),
+            "{message}"
+        );
+        let template = SqlError::TemplateLeftPlan { name: "demo".to_owned() };
+        assert_eq!(template.user_message(), template.to_string(), "users see what they can correct");
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_postgres::{error::SqlState, types::Type};
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     Databases,
     connection::Session,
     dialect::{InWay, Statement},
@@ -66,7 +66,7 @@ impl Databases {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Problem::SessionsStay { login: login.to_owned() }.into());
+                return Err(SharedSqlError::SessionsStay { login: login.to_owned() }.into());
             }
             tokio::time::sleep(SESSIONS_POLL).await;
         }

@@ -1,7 +1,7 @@
 //! Creating and updating databases.
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     Databases, Ownership, bind,
     connection::Session,
     dialect::{InstanceNames, Origin},
@@ -37,11 +37,11 @@ impl Databases {
 
         let found = roles(&session, &[&owner, &self.marker]).await?;
         if ownership(&found, &owner, &[&self.marker], &session) == Ownership::Foreign {
-            return Err(Problem::Foreign { what: format!("role {owner}") }.into());
+            return Err(SharedSqlError::Foreign { what: format!("role {owner}") }.into());
         }
         let exists = match database_owner(&session, &database).await? {
             Some(other) if other != owner => {
-                return Err(Problem::Foreign { what: format!("database {database}") }.into());
+                return Err(SharedSqlError::Foreign { what: format!("database {database}") }.into());
             }
             found => found.is_some(),
         };
@@ -162,21 +162,37 @@ impl Databases {
         match ownership(&found, owner, &[&self.marker], session) {
             Ownership::Ours => Ok(()),
             Ownership::Absent | Ownership::Foreign => {
-                Err(Problem::Lost { what: format!("database {database} of this installation") }.into())
+                Err(SharedSqlError::Lost { what: format!("database {database} of this installation") }.into())
             }
         }
     }
 }
 
+/// Finds the template again: the operator may have removed it from the plan since the request was checked.
 fn origin<'a>(plan: &'a DatabasePlan, asked: &'a InstanceParameters) -> Result<Origin<'a>, SqlError> {
     let template = match &asked.template {
         None => None,
         Some(name) => Some(
             plan.templates
                 .get(name)
-                .ok_or_else(|| Problem::Lost { what: format!("template {name:?} of the plan") })?
+                .ok_or_else(|| SqlError::TemplateLeftPlan { name: name.clone() })?
                 .as_str(),
         ),
     };
     Ok(Origin { encoding: asked.encoding(plan), template })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_left_the_plan_is_named() {
+        let asked = InstanceParameters { template: Some("demo".to_owned()), ..InstanceParameters::default() };
+        let error = origin(&DatabasePlan::default(), &asked).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "template \"demo\" is not in the plan any more; choose another template"
+        );
+    }
 }

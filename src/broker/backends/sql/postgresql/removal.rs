@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use crate::broker::{backends::sql::plan::Access, config::Kinds};
 
 use super::{
-    super::error::Problem,
+    super::error::SharedSqlError,
     super::naming::group,
     Databases, Ownership,
     connection::Session,
@@ -85,7 +85,7 @@ impl Databases {
             None => {
                 let renamed = databases(session).await?.into_iter().find(|(_, of)| of == owner);
                 if let Some((renamed, owner)) = renamed {
-                    return Err(Problem::Foreign {
+                    return Err(SharedSqlError::Foreign {
                         what: format!("database {renamed}, which belongs to role {owner},"),
                     }
                     .into());

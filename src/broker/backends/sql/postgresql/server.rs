@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
 
 use super::{
-    super::{error::Problem, idle::Idle},
+    super::{error::SharedSqlError, idle::Idle},
     connection::Session,
     dialect::Object,
     engine::Engine,
@@ -143,7 +143,7 @@ pub(super) async fn now(session: &Session) -> Result<Timestamp, SqlError> {
     let microseconds = rows.first().and_then(|row| row.try_get(0).ok());
     microseconds
         .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
-        .ok_or_else(|| Problem::Answer { does: DOES }.into())
+        .ok_or_else(|| SharedSqlError::Answer { does: DOES }.into())
 }
 
 /// The named roles that exist.

@@ -34,8 +34,8 @@ pub(in crate::broker::backends::sql::postgresql) trait AdministratorStatements {
         Statement::new("act for the role", format!("GRANT {} TO {}", identifier(role), identifier(admin)))
     }
 
-    /// A query for those of an installation's roles, and of the named roles, that the administrator cannot change or
-    /// act as, with whether it has ADMIN OPTION on each. The first name is the installation's marker.
+    /// A query for the roles, of the installation's and the named ones, that the administrator cannot change or act as.
+    /// Each row also says whether it has ADMIN OPTION on the role. The first name is that of the marker role.
     fn roles_without_admin_option(&self, _roles: &[&str]) -> Option<String> {
         None
     }

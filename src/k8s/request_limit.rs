@@ -1,4 +1,4 @@
-//! A layer of the client that sends few requests at a time. HTTP/1.1 needs a connection for each request under way, and
+//! A layer of the client that limits how many requests are under way at a time. HTTP/1.1 needs a connection for each request under way, and
 //! keeps the connection with 40 KiB of buffers for a while: with 300 connections after a burst of reconciles, the buffers
 //! took more memory than all cached objects.
 
@@ -15,11 +15,11 @@ use tower::{Layer, Service};
 /// The maximum number of requests that wait for an answer. A watch counts until it begins.
 const REQUESTS: usize = 32;
 
-/// The layer.
+/// The layer that limits the requests.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Concurrency;
+pub(super) struct RequestLimit;
 
-impl<S> Layer<S> for Concurrency {
+impl<S> Layer<S> for RequestLimit {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
@@ -27,7 +27,7 @@ impl<S> Layer<S> for Concurrency {
     }
 }
 
-/// A service that gets few requests at a time.
+/// A service that gets at most [`REQUESTS`] requests at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Limited<S> {
     inner: S,
@@ -90,7 +90,7 @@ mod tests {
                 }
             }
         });
-        let client = Concurrency.layer(server);
+        let client = RequestLimit.layer(server);
         let mut asked = JoinSet::new();
         let mut ask = |path: &str| {
             let request = Request::get(path).body(()).unwrap();

@@ -1,10 +1,12 @@
-//! The ways of a rule in CEL: for each rule and root a variable with the names of the offenders.
+//! The rules that look at the pod alone, in CEL: `bindingsOnly`, `noPlainText`, `filesOnly` and `noServiceAccountTokens`. The
+//! rows of `ways` become, for each rule and root, a variable with the names of the offending containers or volumes.
+//! `noPlainText` for ConfigMaps has the same tests.
 
 use k8s_openapi::api::admissionregistration::v1::{Validation, Variable};
 
 use super::{
     super::{
-        credentials::{BY_NAME, Detector, IN_TEXT, NamedDetector},
+        credential_patterns::{BY_NAME, Detector, IN_TEXT, NamedDetector},
         path::{Step, steps},
         ways::{API_AUDIENCES, NOT_SEARCHED, Root, SECRETS_DRIVERS, Test, WAYS, Way},
     },
@@ -18,7 +20,7 @@ const TEXT_OF_CONTAINERS: &str = "textOfContainers";
 const TEXT_OF_TEMPLATE: &str = "textOfTemplate";
 const TEXT_OF_ENTRIES: &str = "textOfEntries";
 
-/// A part of a rule that is evaluated by itself.
+/// A part of a rule that has a variable and a validation of its own.
 struct Offence {
     /// The name of the variable that holds the names of the offenders.
     variable: String,
@@ -40,7 +42,8 @@ pub(super) fn validations(
     (texts.into_iter().chain(variables).collect(), validations)
 }
 
-/// The variables with all text of the containers and of the annotations. What none of it contains is not looked for in each.
+/// The variables with all text of the containers and of the annotations: a hint that is not in them need not be sought in
+/// each container.
 fn texts() -> Vec<Variable> {
     let ways = WAYS.iter().filter(|way| way.rule == RuleName::NoPlainText && way.root == Root::Container);
     let of_way = |way: &Way| {
@@ -57,12 +60,12 @@ fn texts() -> Vec<Variable> {
     ]
 }
 
-/// Whether the text contains what every credential of this kind contains.
+/// Whether the text contains a hint of this kind of credential.
 fn hints(detector: &Detector, text: &str) -> String {
     any(detector.hints.iter().map(|hint| format!("{text}.contains({})", literal(hint))))
 }
 
-/// The same for the entries of a ConfigMap.
+/// The variables and validations of `noPlainText` for the entries of a ConfigMap.
 pub(super) fn in_config_maps(
     spec: &CredentialPolicySpec,
     is_off: &str,

@@ -1,4 +1,5 @@
-//! Checks the pod's own mounts: nothing can be mounted below some of them, and parts of volumes are never refreshed.
+//! Checks the mounts that the pod has already: nothing can be mounted below some of them, and parts of volumes are never
+//! refreshed.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use super::{
     source::{Object, ObjectKind},
 };
 
-/// Volumes whose mounts are always read-only, but in which the kubelet creates the folders for mounts below them.
+/// Kinds of volumes whose mounts are always read-only, but in which the kubelet creates folders for mounts below them.
 const PROJECTED: [&str; 4] = ["configMap", "downwardAPI", "projected", "secret"];
 
 /// The values of `hostPath.type` that are not folders.

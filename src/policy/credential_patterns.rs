@@ -1,6 +1,6 @@
-//! What credentials look like in text. The patterns are regular expressions that Rust's `regex` and the API server's RE2
+//! Patterns of credentials in text. The patterns are regular expressions that Rust's `regex` and the API server's RE2
 //! read alike, so both engines use the same ones: no look-around, no classes that depend on Unicode (`\w`, `\s`, `\b`).
-//! References such as `$(NAME)`, `${NAME}`, `{{ .name }}` and `<name>` are no credentials.
+//! References such as `$(NAME)`, `${NAME}`, `{{ .name }}` and `<name>` are not credentials.
 
 use std::sync::LazyLock;
 

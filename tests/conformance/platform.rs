@@ -178,7 +178,7 @@ async fn open(folder: &TempDir, place: &Place, fake: &Fake, timing: Timing, serv
     );
     let config = LoadedConfig::from_yaml(&text).unwrap().complete(PartialSettings::default()).unwrap();
     let provider: Arc<dyn Provider> = Arc::new(fake.clone());
-    let registry = Registry::default().with_provider("fake", provider);
+    let registry = Registry::builtin().with_provider("fake", provider);
     Broker::open_with(config, Arc::new(Metrics::new()), timing, &registry).await.unwrap()
 }
 

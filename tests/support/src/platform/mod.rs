@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use crate::strict;
 
 pub use plans::{Plan, Plans, member};
+pub use services::Server;
 
 pub const SERVICE: &str = "e2e250b5-73f8-45fd-9a7f-93c8dddc5f00";
 pub const PLAN: &str = "d9a19cc6-fbae-597e-af9d-2c3fc640e42c";

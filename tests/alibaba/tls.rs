@@ -29,7 +29,7 @@ async fn a_server_gets_a_certificate_for_its_address_and_clients_verify_it(
     let ca = ca();
     let cloud = with(&ca).await;
     cloud.provisioned(plan, "i", json!({})).await;
-    let bound = cloud.bound(plan, "i", "b", json!({})).await;
+    let bound = cloud.bound(plan, "i", "b", json!({})).await["credentials"].take();
     let asked = cloud.server.parameters("ModifyDBInstanceSSL");
     assert_eq!(asked.len(), 1, "RDS restarts the server for each");
     assert_eq!(asked[0]["ConnectionString"], text(&bound, "host"));
@@ -63,9 +63,10 @@ async fn a_server_of_before_has_bindings_without_a_ca_until_its_next_update() {
     cloud.provisioned(MYSQL, "i", json!({})).await;
     let ca = ca();
     let cloud = cloud.again_with(&format!("rdsCaFile: {}", ca.path().display())).await;
-    let before = cloud.bound(MYSQL, "i", "before", json!({})).await;
+    let before = cloud.bound(MYSQL, "i", "before", json!({})).await["credentials"].take();
     assert!(before.get("ca.crt").is_none(), "{before}");
     let answer = cloud.update(MYSQL, "i", json!({"DeletionProtection": true})).await;
     cloud.succeeded(answer, "i").await;
-    assert_eq!(text(&cloud.bound(MYSQL, "i", "after", json!({})).await, "ca.crt"), "PEM of the CA");
+    let after = cloud.bound(MYSQL, "i", "after", json!({})).await["credentials"].take();
+    assert_eq!(text(&after, "ca.crt"), "PEM of the CA");
 }

@@ -56,12 +56,15 @@ fn a_backend_on_alibaba_cloud_gets_all_its_settings_and_its_key_from_a_secret() 
 }
 
 #[test]
-fn the_secret_may_have_a_catalog_alone() {
-    let values = "{backends: {cloud: {type: alibaba, secretName: plans, secretKeys: [catalog.yaml]}}}";
-    let documents = with_values(values);
-    let file = "/etc/bindery/backends/cloud/catalog.yaml";
-    let wanted = json!({"type": "alibaba", "catalogFile": file});
-    assert_eq!(broker_config(&documents)["backends"]["cloud"], wanted);
+fn the_secret_may_have_files_without_an_access_key() {
+    for (key, setting) in [("catalog.yaml", "catalogFile"), ("rds-ca.crt", "rdsCaFile")] {
+        let values =
+            format!("{{backends: {{cloud: {{type: alibaba, secretName: files, secretKeys: [{key}]}}}}}}");
+        let documents = with_values(&values);
+        let file = format!("/etc/bindery/backends/cloud/{key}");
+        let wanted = json!({"type": "alibaba", setting: file});
+        assert_eq!(broker_config(&documents)["backends"]["cloud"], wanted);
+    }
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn the_charts_values_accept_the_same_fields_except_files() {
     let in_chart = "/definitions/backendOnAws/properties/services/additionalProperties/properties";
     assert_eq!(fields(in_chart), of_service);
     let mut on_alibaba = parsed("{backends: {m: {type: alibaba, zzz: 1}}, services: []}");
-    for name in ["accessKeyIdFile", "accessKeySecretFile", "catalogFile"] {
+    for name in ["accessKeyIdFile", "accessKeySecretFile", "catalogFile", "rdsCaFile"] {
         assert!(on_alibaba.remove(name), "{name}");
     }
     on_alibaba.extend(["type", "limits", "secretName", "secretKeys"].map(ToOwned::to_owned));

@@ -10,15 +10,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bindery::apis::servicecatalog::{ClusterServiceBroker, ConditionType, ServiceBinding, ServiceInstance};
+use bindery::{
+    apis::{
+        bindery::external_resource::ExternalResourceBroker,
+        servicecatalog::{ClusterServiceBroker, ConditionType, ServiceBinding, ServiceInstance, UsesSecrets},
+    },
+    contract::approval::APPROVAL,
+    install::secret_approvals::Approvals,
+    server::pki::ServingCertificate,
+};
 use bindery_test_support::{platform::Server, postgres::Postgres};
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, jiff::Timestamp};
 use kube::{
     Api, Client, ResourceExt,
-    api::PostParams,
+    api::{Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::time::sleep;
@@ -56,12 +65,16 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("bindery.yaml");
         std::fs::write(&config, postgres.service()).unwrap();
+        let certificate = ServingCertificate::generate(&["localhost".to_owned()], Timestamp::now()).unwrap();
+        std::fs::write(folder.path().join("tls.crt"), certificate.leaf.certificate).unwrap();
+        std::fs::write(folder.path().join("tls.key"), certificate.leaf.key.expose_secret()).unwrap();
         // The broker is registered as https://localhost.
         let arguments = [
             "--roles=broker,catalog,admission".to_owned(),
             "--broker-host=localhost".to_owned(),
             "--listen-broker=127.0.0.1:443".to_owned(),
             format!("--listen-admission=127.0.0.1:{}", free_port()),
+            format!("--admission-tls-dir={}", folder.path().display()),
             format!("--config={}", config.display()),
             format!("--store=sqlite:{}", folder.path().join("broker.db").display()),
         ];
@@ -76,9 +89,17 @@ impl Run {
             _postgres: postgres,
         };
         let brokers: Api<ClusterServiceBroker> = Api::all(run.client.clone());
-        while brokers.get_opt("bindery").await.unwrap().is_none() {
-            run.in_time("the broker is registered").await;
-        }
+        let registered = loop {
+            match brokers.get_opt("bindery").await.unwrap() {
+                Some(registered) => break registered,
+                None => run.in_time("the broker is registered").await,
+            }
+        };
+        // No webhook is registered that would approve of the broker's Secret.
+        let approvals = Approvals::new(run.client.clone(), "default", "bindery-approvals");
+        let approval = approvals.issue(&ExternalResourceBroker::of(&registered).checked()).await.unwrap();
+        let approved = json!({"metadata": {"annotations": {APPROVAL: approval}}});
+        brokers.patch("bindery", &PatchParams::default(), &Patch::Merge(approved)).await.unwrap();
         is(&brokers, "bindery", "FetchedCatalog").await;
         run
     }
@@ -151,6 +172,7 @@ impl Run {
 
     async fn in_time(&self, what: &str) {
         let limit = Duration::from_mins(2) + Duration::from_millis(300) * u32::try_from(self.size).unwrap();
+        let limit = limit + 3 * REST;
         assert!(
             self.began.elapsed() < limit,
             "{what}: longer than {limit:?}: {}",

@@ -1,5 +1,5 @@
 //! TLS of database servers. RDS makes a certificate for one host name, which is valid for a year, and restarts the server
-//! for it (ApsaraDB RDS API: `ModifyDBInstanceSSL`, `DescribeDBInstanceSSL`).
+//! for it (API of RDS: `ModifyDBInstanceSSL`, `DescribeDBInstanceSSL`).
 
 use serde_json::Value;
 

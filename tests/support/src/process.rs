@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything takes, even during a compilation.
-pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
+/// Longer than anything takes, even beside a compiler and two clusters.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Variables of a server's environment.
 pub(crate) type Environment = Vec<(&'static str, &'static str)>;

@@ -173,7 +173,7 @@ impl Services {
         }
         // Storage never shrinks, so what somebody has added in the console stays.
         if server.class == wanted.class && server.storage >= wanted.storage {
-            self.forget_change(&server.id);
+            self.forget_change(&server.id, |_| true);
             return Ok(Progress::Done(()));
         }
         let change = Change::Size { class: wanted.class.clone(), storage: wanted.storage };
@@ -199,8 +199,12 @@ impl Services {
         changes.insert(server.to_owned(), (change, Instant::now()));
     }
 
-    pub(super) fn forget_change(&self, server: &str) {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner).remove(server);
+    /// Forgets the change that was asked for last, if it is one of these.
+    pub(super) fn forget_change(&self, server: &str, is_done: impl Fn(&Change) -> bool) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if changes.get(server).is_some_and(|(change, _)| is_done(change)) {
+            changes.remove(server);
+        }
     }
 
     pub(super) async fn deprovision_server(

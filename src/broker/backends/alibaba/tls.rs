@@ -27,7 +27,7 @@ impl Services {
         };
         match self.account.db_instance_tls(&server.id).await {
             Ok(DbTls::On) => {
-                self.forget_change(&server.id);
+                self.forget_change(&server.id, |change| *change == Change::Certificate);
                 return Ok(Progress::Done(()));
             }
             Ok(DbTls::Off | DbTls::Ending) => {}

@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::cloud::{Cloud, MYSQL, POSTGRESQL, text};
+use crate::cloud::{Cloud, MYSQL, POSTGRESQL, SELF_DEFINE, text};
 
 fn ca() -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
@@ -69,4 +69,28 @@ async fn a_server_of_before_has_bindings_without_a_ca_until_its_next_update() {
     cloud.succeeded(answer, "i").await;
     let after = cloud.bound(MYSQL, "i", "after", json!({})).await["credentials"].take();
     assert_eq!(text(&after, "ca.crt"), "PEM of the CA");
+}
+
+/// RDS begins some looks after the request, and each look at the server also looks at its certificate.
+#[rstest]
+#[case::lasts(false, 1)]
+#[case::ends(true, 2)]
+#[tokio::test]
+async fn a_resize_of_an_encrypted_server_is_asked_for_once(
+    #[case] certificate_ends: bool,
+    #[case] certificates: usize,
+) {
+    let ca = ca();
+    let cloud = with(&ca).await;
+    cloud.provisioned(SELF_DEFINE, "i", json!({"Storage": 50})).await;
+    if certificate_ends {
+        cloud.server.end_certificates();
+    }
+    cloud.server.set(|settings| (settings.changing, settings.changing_unseen) = (3, 4));
+    let answer = cloud.update(SELF_DEFINE, "i", json!({"Storage": 100})).await;
+    cloud.succeeded(answer, "i").await;
+    let asked = cloud.server.parameters("ModifyDBInstanceSpec");
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(cloud.server.parameters("ModifyDBInstanceSSL").len(), certificates);
+    cloud.deprovisioned(SELF_DEFINE, "i").await;
 }

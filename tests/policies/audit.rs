@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::{Answer, OnlyController, Place, until},
     exceptions::bad,
-    objects::{exception, policy_of},
+    objects::{ending_soon, exception, policy_of},
     report_kinds::{REPORTS, definition, resource},
     table::workload,
 };
@@ -230,7 +230,7 @@ async fn what_exists_is_audited_and_reported() {
     assert_eq!(versions().await, before);
 
     // An exception, and its end.
-    let end = Timestamp::now() + SignedDuration::from_secs(20);
+    let end = Timestamp::now() + SignedDuration::from_mins(30);
     let spec = json!({"policy": name, "namespaces": [name], "names": ["old"], "expiresAt": end.to_string()});
     let exceptions: Api<CredentialPolicyException> = Api::all(audited.place.client.clone());
     exceptions.create(&PostParams::default(), &exception(name, spec)).await.unwrap();
@@ -243,6 +243,7 @@ async fn what_exists_is_audited_and_reported() {
         audit.violations == 3 && audit.rules.iter().any(|rule| rule.exempt == 1)
     })
     .await;
+    exceptions.patch(name, &PatchParams::default(), &ending_soon()).await.unwrap();
     until("the exception has ended", async || has("Pod old filesOnly fail").await).await;
     let events: Api<Event> = Api::namespaced(audited.place.client.clone(), "default");
     until("events tell both", async || {

@@ -1,6 +1,8 @@
 //! TLS of database servers: a server gets a certificate of Alibaba Cloud's CA before it is used, and a new one with the
 //! next update once the present one ends. Bindings have the CA, and tell clients to verify the server.
 
+use std::path::Path;
+
 use super::{Services, catalog::ServerDefinition, pending, servers::Change};
 use crate::{
     broker::backends::{Progress, ServiceError, outcome::MISCONFIGURED},
@@ -8,9 +10,9 @@ use crate::{
 };
 
 impl Services {
-    /// Whether connections to servers of the plan are encrypted.
-    fn encrypts(&self, definition: &ServerDefinition) -> bool {
-        definition.tls && self.settings.rds_ca_file.is_some()
+    /// The file with the CA of the plan's servers, if connections to them are encrypted.
+    fn ca_file(&self, definition: &ServerDefinition) -> Option<&Path> {
+        self.settings.rds_ca_file.as_deref().filter(|_| definition.tls)
     }
 
     /// Gives a server a certificate if the plan wants one, and waits for the server.
@@ -19,7 +21,7 @@ impl Services {
         server: &DbInstance,
         definition: &ServerDefinition,
     ) -> Result<Progress<()>, ServiceError> {
-        if !self.encrypts(definition) {
+        if self.ca_file(definition).is_none() {
             return Ok(Progress::Done(()));
         }
         let Some((host, _)) = &server.address else {
@@ -50,9 +52,7 @@ impl Services {
         server: &DbInstance,
         definition: &ServerDefinition,
     ) -> Result<Option<String>, ServiceError> {
-        let Some(file) = self.settings.rds_ca_file.as_ref().filter(|_| definition.tls) else {
-            return Ok(None);
-        };
+        let Some(file) = self.ca_file(definition) else { return Ok(None) };
         let tls = self.account.db_instance_tls(&server.id).await.map_err(|error| self.failed(&error))?;
         if tls == DbTls::Off {
             return Ok(None);

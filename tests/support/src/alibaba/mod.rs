@@ -63,6 +63,8 @@ pub struct Settings {
     pub creating: u32,
     /// The looks that find an instance changing.
     pub changing: u32,
+    /// The looks that find an instance unchanged, before they find it changing.
+    pub changing_unseen: u32,
     /// The looks that find an instance Deleting.
     pub deleting: u32,
     /// The looks that find a new account Unavailable.
@@ -84,6 +86,7 @@ impl Default for Settings {
         Self {
             creating: 1,
             changing: 1,
+            changing_unseen: 0,
             deleting: 1,
             account_creating: 1,
             account_deleting: 0,

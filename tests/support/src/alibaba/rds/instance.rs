@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, mem, thread::JoinHandle};
 
-use super::{Result, accounts::Account, databases::Database, refuse, server::Server};
+use super::{Result, Settings, accounts::Account, databases::Database, refuse, server::Server};
 
 /// The engines of the stand-in. SQL Server is not one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,15 @@ impl Engine {
 /// A state that ends after a number of looks.
 pub(super) struct Passing {
     pub(super) state: &'static str,
+    /// The looks that find the instance as it was, before the state begins.
+    pub(super) unseen: u32,
     pub(super) looks: u32,
+}
+
+/// What a change leads to.
+pub(super) enum Change {
+    Size { class: String, storage: u32 },
+    Tls(bool),
 }
 
 /// What a look at an instance finds.
@@ -63,8 +71,8 @@ pub(in super::super) struct Instance {
     pub(super) version: String,
     pub(super) class: String,
     pub(super) storage: u32,
-    /// Class and storage that a change leads to.
-    pub(super) next: Option<(String, u32)>,
+    /// The change that the passing state is about.
+    pub(super) next: Option<Change>,
     pub(super) pay_type: String,
     pub(super) description: String,
     pub(super) network: BTreeMap<&'static str, String>,
@@ -84,7 +92,8 @@ pub(in super::super) struct Instance {
 impl Instance {
     /// The present state.
     pub(super) fn state(&self) -> &'static str {
-        self.passing.as_ref().map_or("Running", |passing| passing.state)
+        let passing = self.passing.as_ref().filter(|passing| passing.unseen == 0);
+        passing.map_or("Running", |passing| passing.state)
     }
 
     /// Lets the time of one look pass.
@@ -92,6 +101,10 @@ impl Instance {
         self.settle();
         match &mut self.passing {
             None => Look::There,
+            Some(passing) if passing.unseen > 0 => {
+                passing.unseen -= 1;
+                Look::There
+            }
             Some(passing) if passing.looks > 0 => {
                 passing.looks -= 1;
                 Look::There
@@ -101,8 +114,10 @@ impl Instance {
             Some(_) if matches!(self.behind, Behind::Starting(_)) => Look::There,
             Some(_) => {
                 self.passing = None;
-                if let Some((class, storage)) = self.next.take() {
-                    (self.class, self.storage) = (class, storage);
+                match self.next.take() {
+                    Some(Change::Size { class, storage }) => (self.class, self.storage) = (class, storage),
+                    Some(Change::Tls(is_on)) => (self.has_ssl, self.needs_certificate) = (is_on, false),
+                    None => {}
                 }
                 Look::There
             }
@@ -112,7 +127,7 @@ impl Instance {
     /// Ends the passing state with the next look.
     pub(in super::super) fn hurry(&mut self) {
         if let Some(passing) = &mut self.passing {
-            passing.looks = 0;
+            (passing.unseen, passing.looks) = (0, 0);
         }
         self.accounts.values_mut().for_each(Account::hurry);
         self.databases.values_mut().for_each(Database::hurry);
@@ -148,6 +163,12 @@ impl Instance {
 
     /// Starts a passing state.
     pub(super) fn pass(&mut self, state: &'static str, looks: u32) {
-        self.passing = Some(Passing { state, looks });
+        self.passing = Some(Passing { state, unseen: 0, looks });
+    }
+
+    /// Starts a change, which the instance shows only after some looks.
+    pub(super) fn change(&mut self, state: &'static str, change: Change, settings: &Settings) {
+        self.passing = Some(Passing { state, unseen: settings.changing_unseen, looks: settings.changing });
+        self.next = Some(change);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Engine, Instance, Parameters, Result, Settings,
     create::{check_class, check_description, check_storage},
+    instance::Change,
     refuse,
 };
 
@@ -49,8 +50,7 @@ impl Instance {
             let message = format!("The PayType of the instance is {}, not {pay_type}.", self.pay_type);
             return refuse(400, "InvalidPayType.Malformed", message);
         }
-        self.next = Some((class, storage));
-        self.pass("DBInstanceClassChanging", settings.changing);
+        self.change("DBInstanceClassChanging", Change::Size { class, storage }, settings);
         Ok(json!({"OrderId": "3"}))
     }
 
@@ -73,12 +73,11 @@ impl Instance {
         if p.required("ConnectionString")? != self.host(id) {
             return refuse(404, "InvalidConnectionString.NotFound", "The instance has no such address.");
         }
-        self.has_ssl = p.get("SSLEnabled") != Some("0");
-        if self.has_ssl && !["aliyun", "custom"].contains(&p.required("CAType")?) {
+        let is_on = p.get("SSLEnabled") != Some("0");
+        if is_on && !["aliyun", "custom"].contains(&p.required("CAType")?) {
             return refuse(400, "InvalidCAType.Malformed", "CAType must be aliyun or custom.");
         }
-        self.needs_certificate = false;
-        self.pass("SSL_MODIFYING", settings.changing);
+        self.change("SSL_MODIFYING", Change::Tls(is_on), settings);
         Ok(json!({}))
     }
 

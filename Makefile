@@ -42,6 +42,8 @@ generate: ## Write the CRDs and the default values into the chart.
 	mv target/crds.yaml charts/bindery/crds/crds.yaml
 	cargo run --quiet -- native-injection > target/native-injection.yaml
 	mv target/native-injection.yaml charts/bindery/native-injection.yaml
+	cargo run --quiet -- policy-webhook > target/policy-webhook.yaml
+	mv target/policy-webhook.yaml charts/bindery/policy-webhook.yaml
 	cp charts/bindery/values.yaml charts/bindery/defaults.yaml
 
 image: ## Build bindery and pack it as target/images/bindery.tar, an image archive.

@@ -88,6 +88,8 @@ try_every_way() {
     < <(pod '{containers: [{name: c, image: i}], initContainers: [{name: d, image: i, env: [{name: DB_PASSWORD, value: hunter2}]}]}')
   refuses "a URL with a password in an argument" noPlainText \
     < <(pod '{containers: [{name: c, image: i, args: ["--db=postgres://app:hunter2@db/shop"]}]}')
+  refuses "a random signing key, which bindery's webhook judges" noRandomValues \
+    < <(pod '{containers: [{name: c, image: i, env: [{name: SIGNING_KEY, value: kq3vz9xw7bm2tj5hx8}]}]}')
   refuses "all keys of a Secret as variables" filesOnly \
     < <(pod '{containers: [{name: c, image: i, envFrom: [{secretRef: {name: db}}]}]}')
   refuses "one key of a Secret as a variable" filesOnly \
@@ -147,6 +149,8 @@ stop_bindery() {
   refuses "a password in a variable" noPlainText < <(pod '{containers: [{name: c, image: i, env: [{name: DB_PASSWORD, value: hunter2}]}]}')
   refuses "all keys of a Secret as variables" filesOnly \
     < <(pod '{containers: [{name: c, image: i, envFrom: [{secretRef: {name: db}}]}]}')
+  say "only noRandomValues does not hold, as the policy's status tells:"
+  show kubectl get credentialpolicy credentials --output 'jsonpath={range .status.rules[*]}{.rule}: {.engine}{"\n"}{end}'
   say "pods that break no rule are created as before:"
   show kubectl --namespace shop delete pod good --grace-period 1
   show kubectl --namespace shop apply -f $policy_example/good.yaml

@@ -3,6 +3,8 @@
 //! the object's metadata into a struct, which drops unknown fields. Here each handler declares which parts of the
 //! object it needs, and the decoder skips the rest.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{
     Deserialize, Serialize,
@@ -116,6 +118,11 @@ impl<T, Before, Author> Request<T, Before, Author> {
         self.namespace.as_deref().filter(is_name).ok_or(MalformedReview::NoNamespace)
     }
 
+    /// The subresource that the request is about; empty for the object itself.
+    pub(crate) fn sub_resource(&self) -> &str {
+        self.sub_resource.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn uid(&self) -> &str {
         &self.uid
     }
@@ -184,6 +191,8 @@ struct Response<'a> {
     patch: Option<EncodedPatch>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: &'a BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -216,7 +225,8 @@ impl<'a> Answer<'a> {
             let patch = STANDARD.encode(serde_json::to_vec(&decision.patch).expect("a patch is JSON"));
             EncodedPatch { patch_type: "JSONPatch", patch }
         });
-        let response = Response { uid, allowed, status, patch, warnings: &decision.warnings };
+        let Decision { warnings, audit, .. } = decision;
+        let response = Response { uid, allowed, status, patch, warnings, audit_annotations: audit };
         Self { api_version: API_VERSION, kind: KIND, response }
     }
 }

@@ -1,5 +1,7 @@
 //! The decision of a handler about an object. `codec` encodes it as the response.
 
+use std::collections::BTreeMap;
+
 use json_patch::Patch;
 
 /// The decision about an object.
@@ -11,6 +13,8 @@ pub struct Decision {
     pub(super) patch: Patch,
     /// Warnings for the user who sent the request.
     pub(super) warnings: Vec<String>,
+    /// What the API server writes into its audit log, by a name of the handler's own.
+    pub(super) audit: BTreeMap<&'static str, String>,
     /// Why the object is refused; `None` if it is allowed.
     pub(super) denial: Option<Denial>,
 }
@@ -59,7 +63,7 @@ impl Decision {
     /// Allows the object with these changes.
     #[must_use]
     pub fn patch(outcome: &'static str, patch: Patch) -> Self {
-        Self { outcome, patch, warnings: Vec::new(), denial: None }
+        Self { outcome, patch, warnings: Vec::new(), audit: BTreeMap::new(), denial: None }
     }
 
     /// Refuses the object.
@@ -73,5 +77,18 @@ impl Decision {
     pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;
         self
+    }
+
+    /// Adds an entry for the API server's audit log.
+    #[must_use]
+    pub fn with_audit(mut self, name: &'static str, text: String) -> Self {
+        self.audit.insert(name, text);
+        self
+    }
+
+    /// Counts the decision under this outcome instead.
+    #[must_use]
+    pub fn counted_as(self, outcome: &'static str) -> Self {
+        Self { outcome, ..self }
     }
 }

@@ -22,6 +22,7 @@ pub use self::{
     codec::{MalformedReview, Request},
     decision::{Decision, DenialStatus},
     handler::Handler,
+    sparse_decode::{Object, WholeObject},
 };
 
 #[cfg(test)]

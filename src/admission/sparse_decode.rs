@@ -74,6 +74,9 @@ const OBJECT: Shape = Shape::Without(
     ],
 );
 
+const WHOLE_OBJECT: Shape =
+    Shape::Without(&["status"], &[("metadata", Shape::Without(&["managedFields"], &[]))]);
+
 /// The maximum number of decoded values per object, without the skipped ones. A pod of 40 containers with 200 variables
 /// each has 16,000; the largest tree within this limit takes 35 MiB.
 const MOST_VALUES: usize = 50_000;
@@ -91,25 +94,40 @@ pub enum Object {
 }
 
 impl Object {
-    pub(super) fn value(&self) -> Option<&Value> {
+    /// The decoded fields, if the object was decoded.
+    pub fn value(&self) -> Option<&Value> {
         if let Self::Read(value) = self { Some(value) } else { None }
     }
 }
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let state = State {
-            left: Cell::new(MOST_VALUES),
-            is_exceeded: Cell::new(false),
-            variables_matter: Cell::new(true),
-        };
-        let value = Reader { shape: &OBJECT, state: &state }.deserialize(deserializer)?;
-        Ok(match value {
-            _ if state.is_exceeded.get() => Self::TooMuch,
-            Value::Null => Self::None,
-            value => Self::Read(value),
-        })
+        read(&OBJECT, deserializer)
     }
+}
+
+/// The object of a review with everything but its status and managed fields, within the same limit.
+#[derive(Debug, Default)]
+pub struct WholeObject(pub Object);
+
+impl<'de> Deserialize<'de> for WholeObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(&WHOLE_OBJECT, deserializer).map(Self)
+    }
+}
+
+fn read<'de, D: Deserializer<'de>>(shape: &Shape, deserializer: D) -> Result<Object, D::Error> {
+    let state = State {
+        left: Cell::new(MOST_VALUES),
+        is_exceeded: Cell::new(false),
+        variables_matter: Cell::new(true),
+    };
+    let value = Reader { shape, state: &state }.deserialize(deserializer)?;
+    Ok(match value {
+        _ if state.is_exceeded.get() => Object::TooMuch,
+        Value::Null => Object::None,
+        value => Object::Read(value),
+    })
 }
 
 /// The field of a variable that is always decoded.

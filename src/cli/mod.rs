@@ -16,6 +16,7 @@ mod manifest;
 mod migrate;
 mod native_injection;
 mod policies;
+mod policy_webhook;
 mod registration;
 mod restore;
 mod rotate_admin;
@@ -66,6 +67,8 @@ enum Command {
     Crds(crds::CrdsArgs),
     #[command(hide = true)]
     NativeInjection,
+    #[command(hide = true)]
+    PolicyWebhook,
     Certs(certs::CertsArgs),
     Sweep(sweep::SweepArgs),
     Restore(restore::RestoreArgs),
@@ -145,6 +148,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policies(args) => print(&policies::run(&args).await?)?,
         Command::Crds(args) => print(&crds::run(&args).await?)?,
         Command::NativeInjection => print(&native_injection::run()?)?,
+        Command::PolicyWebhook => print(&policy_webhook::run()?)?,
         Command::Certs(args) => print(&certs::run(&args)?)?,
         Command::Sweep(args) => print(&sweep::run(&args).await?)?,
         Command::Restore(args) => print(&restore::run(&args).await?)?,

@@ -1,5 +1,6 @@
 //! The controller of CredentialPolicies: keeps in the API server what `policy::cel` compiles, so that policies hold without
 //! bindery. It removes what no policy needs any more, drops exceptions when they end, and audits what exists already.
+//! `webhook` judges by the rules that the API server cannot evaluate.
 
 mod audit;
 mod controller;
@@ -7,6 +8,7 @@ mod notices;
 mod policy_writer;
 mod status;
 mod type_check;
+pub mod webhook;
 
 use kube::ResourceExt;
 

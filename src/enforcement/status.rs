@@ -25,8 +25,9 @@ pub(super) fn of_policy(
     type_check: &TypeCheck,
     now: Timestamp,
 ) -> CredentialPolicyStatus {
+    let is_held = failure.is_none();
     let (status, reason, message) = match failure {
-        None => ("True", "Enforced", "the API server holds all rules, also while bindery is away".to_owned()),
+        None => ("True", "Enforced", held_by(policy)),
         Some((reason, message)) => ("False", reason, message),
     };
     let former = policy.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -39,8 +40,9 @@ pub(super) fn of_policy(
     for (rule, mode, _) in policy.spec.named_rules() {
         let with_rule = compiled.iter().filter(|it| it.rules.contains(&rule));
         let admission_policies: Vec<_> = with_rule.map(|it| it.policy.name_any()).collect();
-        if !admission_policies.is_empty() {
-            rules.push(RuleStatus { rule, mode, engine: Engine::ApiServer, admission_policies });
+        let engine = rule.engine();
+        if !admission_policies.is_empty() || engine == Engine::Webhook && is_held {
+            rules.push(RuleStatus { rule, mode, engine, admission_policies });
         }
     }
     let modes: Vec<_> = rules.iter().map(|it| format!("{}={}", it.rule.name(), it.mode.name())).collect();
@@ -54,6 +56,23 @@ pub(super) fn of_policy(
         exceptions: i64::try_from(exceptions.iter().filter(is_active).count()).unwrap_or(i64::MAX),
         audit: counts,
     }
+}
+
+/// Who holds the rules of a policy.
+fn held_by(policy: &CredentialPolicy) -> String {
+    let by_webhook: Vec<_> = policy
+        .spec
+        .named_rules()
+        .filter(|(rule, ..)| rule.engine() == Engine::Webhook)
+        .map(|(rule, ..)| rule.name())
+        .collect();
+    if by_webhook.is_empty() {
+        return "the API server holds all rules, also while bindery is away".to_owned();
+    }
+    format!(
+        "bindery's webhook holds {}, which does not hold while bindery is away; the API server holds the other rules",
+        by_webhook.join(", ")
+    )
 }
 
 /// The condition `Audited` and the counts. Those that an earlier process wrote stay until this process has judged.
@@ -197,6 +216,26 @@ mod tests {
             (status.conditions[0].status.as_str(), status.conditions[0].reason.as_str()),
             ("True", "Enforced")
         );
+    }
+
+    #[test]
+    fn a_rule_of_the_webhook_is_shown_as_such() {
+        let now = at("2026-01-01T00:00:00Z");
+        let policy: CredentialPolicy = serde_json::from_value(json!({"metadata": {"name": "p"},
+            "spec": {"rules": {"filesOnly": {}, "noRandomValues": {"mode": "Warn"}}}}))
+        .unwrap();
+        let compiled = compile(&policy, &[], &[], now).unwrap();
+        let shown = |failure| {
+            of_policy(&policy, &compiled, failure, &[], &AuditState::default(), &TypeCheck::Pending, now)
+        };
+        let status = shown(None);
+        let engines: Vec<_> =
+            status.rules.iter().map(|it| (it.rule.name(), it.engine, it.admission_policies.len())).collect();
+        assert_eq!(engines, [("noRandomValues", Engine::Webhook, 0), ("filesOnly", Engine::ApiServer, 1)]);
+        let message = &status.conditions[0].message;
+        assert!(message.starts_with("bindery's webhook holds noRandomValues"), "{message}");
+        let stood_down = shown(Some(("StoodDown", "x".to_owned())));
+        assert!(stood_down.rules.iter().all(|it| it.engine == Engine::ApiServer));
     }
 
     #[test]

@@ -1,17 +1,26 @@
-//! The CA bundle in bindery's webhook configuration. The chart owns everything else in that object.
+//! The CA bundle in bindery's webhook configurations. The chart owns everything else in these objects.
+
+use std::fmt::Debug;
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use futures::{StreamExt, stream::BoxStream};
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use k8s_openapi::{
+    ByteString,
+    api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+};
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     api::{Patch, PatchParams},
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
     },
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
@@ -25,34 +34,56 @@ use crate::{
 /// configuration could ever remove a webhook (kubernetes#128102).
 const FIELD_MANAGER: &str = "bindery-ca-bundle";
 
-/// Publishes the bundle to every webhook of one `MutatingWebhookConfiguration`.
+/// Publishes the bundle to every webhook of one `MutatingWebhookConfiguration`, and of a `ValidatingWebhookConfiguration` of
+/// the same name.
 pub struct WebhookBundle {
-    /// Reads and patches the configuration.
+    /// Reads and patches the configurations.
     pub client: Client,
-    /// The configuration's name.
+    /// The configurations' name.
     pub name: String,
+    /// Whether there is a `ValidatingWebhookConfiguration`.
+    pub validates: bool,
 }
 
 #[async_trait]
 impl TrustAnchors for WebhookBundle {
     async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
-        let configurations = self.configurations();
-        let current = configurations.get(&self.name).await.map_err(|error| self.failed(&error))?;
+        self.publish_to::<MutatingWebhookConfiguration>(bundle).await?;
+        if self.validates {
+            self.publish_to::<ValidatingWebhookConfiguration>(bundle).await?;
+        }
+        Ok(())
+    }
+
+    /// Another program applied the manifests in a way that removes the bundle, or recreated a configuration.
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let mutating = self.changes_of::<MutatingWebhookConfiguration>();
+        if self.validates {
+            stream::select(mutating, self.changes_of::<ValidatingWebhookConfiguration>()).boxed()
+        } else {
+            mutating
+        }
+    }
+}
+
+impl WebhookBundle {
+    async fn publish_to<K: Configuration>(&self, bundle: &str) -> Result<(), PublishError> {
+        let configurations: Api<K> = Api::all(self.client.clone());
+        let current = configurations.get(&self.name).await.map_err(|error| self.failed::<K>(&error))?;
         let Some(patch) = bundle_patch(&current, bundle) else { return Ok(()) };
         let parameters =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         configurations
             .patch(&self.name, &parameters, &Patch::Strategic(patch))
             .await
-            .map_err(|error| self.failed(&error))?;
-        info!(configuration = self.name, "the CA bundle is published");
+            .map_err(|error| self.failed::<K>(&error))?;
+        info!(kind = %K::kind(&()), configuration = self.name, "the CA bundle is published");
         Ok(())
     }
 
-    /// Another program applied the manifests in a way that removes the bundle, or recreated the configuration.
-    fn changes(&self) -> BoxStream<'static, ()> {
+    fn changes_of<K: Configuration>(&self) -> BoxStream<'static, ()> {
         let this_one = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        watcher(self.configurations(), this_one)
+        watcher(Api::<K>::all(self.client.clone()), this_one)
             .default_backoff()
             .filter_map(async |event| match event {
                 Ok(Event::Apply(_) | Event::InitApply(_)) => Some(()),
@@ -68,41 +99,52 @@ impl TrustAnchors for WebhookBundle {
             })
             .boxed()
     }
-}
 
-impl WebhookBundle {
-    fn configurations(&self) -> Api<MutatingWebhookConfiguration> {
-        Api::all(self.client.clone())
-    }
-
-    fn failed(&self, error: &kube::Error) -> PublishError {
+    fn failed<K: Configuration>(&self, error: &kube::Error) -> PublishError {
         PublishError {
-            object: format!("MutatingWebhookConfiguration {}", self.name),
+            object: format!("{} {}", K::kind(&()), self.name),
             reason: explain(error),
             remedy: "install it with the chart or from webhook-config/, and let bindery get and patch it",
         }
     }
 }
 
+/// A kind with webhooks.
+trait Configuration:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+{
+    /// The name of each webhook and its CA bundle.
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)>;
+}
+
+impl Configuration for MutatingWebhookConfiguration {
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let webhooks = self.webhooks.as_deref().unwrap_or_default();
+        webhooks.iter().map(|it| (it.name.as_str(), it.client_config.ca_bundle.as_ref())).collect()
+    }
+}
+
+impl Configuration for ValidatingWebhookConfiguration {
+    fn bundles(&self) -> Vec<(&str, Option<&ByteString>)> {
+        let webhooks = self.webhooks.as_deref().unwrap_or_default();
+        webhooks.iter().map(|it| (it.name.as_str(), it.client_config.ca_bundle.as_ref())).collect()
+    }
+}
+
 /// The patch that makes every webhook trust `bundle`, or `None` if all do. Webhooks are merged by name. The patch
 /// fails if the configuration was changed meanwhile.
-fn bundle_patch(configuration: &MutatingWebhookConfiguration, bundle: &str) -> Option<Value> {
-    let webhooks = configuration.webhooks.as_deref().unwrap_or_default();
-    let trusts = |webhook: &MutatingWebhook| {
-        webhook.client_config.ca_bundle.as_ref().is_some_and(|ca| ca.0 == bundle.as_bytes())
-    };
-    if webhooks.iter().all(trusts) {
+fn bundle_patch(configuration: &impl Configuration, bundle: &str) -> Option<Value> {
+    let webhooks = configuration.bundles();
+    if webhooks.iter().all(|(_, present)| present.is_some_and(|ca| ca.0 == bundle.as_bytes())) {
         return None;
     }
     let encoded = STANDARD.encode(bundle);
     let webhooks: Vec<Value> = webhooks
         .iter()
-        .map(|webhook| json!({"name": webhook.name, "clientConfig": {"caBundle": encoded}}))
+        .map(|(name, _)| json!({"name": name, "clientConfig": {"caBundle": encoded}}))
         .collect();
-    let metadata = json!({
-        "uid": configuration.metadata.uid,
-        "resourceVersion": configuration.metadata.resource_version
-    });
+    let metadata = configuration.meta();
+    let metadata = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
     Some(json!({"metadata": metadata, "webhooks": webhooks}))
 }
 
@@ -132,7 +174,8 @@ mod tests {
     #[test]
     fn all_webhooks_of_the_installation_get_the_bundle() {
         let manifest = include_str!("../../webhook-config/4-webhook.yaml");
-        let patch = bundle_patch(&serde_saphyr::from_str(manifest).unwrap(), "ca").unwrap();
+        let configuration: MutatingWebhookConfiguration = serde_saphyr::from_str(manifest).unwrap();
+        let patch = bundle_patch(&configuration, "ca").unwrap();
         let bundle = json!({"caBundle": STANDARD.encode("ca")});
         assert_eq!(
             patch["webhooks"],

@@ -6,12 +6,16 @@ use serde_json::Value;
 
 use super::{
     config_maps,
-    judge::{Finding, Policies, Policy, Verdict, in_variable},
+    judge::{Finding, Policies, Policy, Verdict},
     namespace::Namespace,
+    offences::{in_random_variable, in_variable},
     protected::{Change, may_change},
     services,
 };
-use crate::apis::bindery::credential_policy::{AllowedServices, NoPlainText, ProtectedObjects, RuleName};
+use crate::apis::bindery::credential_policy::{AllowedServices, ProtectedObjects, RuleName};
+
+/// What an entry of a ConfigMap is called in findings.
+const ENTRY: &str = "an entry of a ConfigMap";
 
 impl Policies {
     /// What the policies say about a change of an object that is not a pod.
@@ -25,7 +29,7 @@ impl Policies {
         };
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(holds) {
-            for named in policy.spec.named_rules() {
+            for named in self.rules(policy) {
                 let findings = self.findings(policy, named.0, change, namespace);
                 verdicts.extend(self.verdicts(policy, named, &subject, findings, change.time(now)));
             }
@@ -49,7 +53,12 @@ impl Policies {
                 rules.allowed_services.as_ref().map(|settings| unmet(settings, change, namespace))
             }
             RuleName::NoPlainText if policy.reach.is_for_all_pods() => {
-                rules.no_plain_text.as_ref().map(|settings| plain_text(settings, change))
+                let judged = rules.no_plain_text.as_ref().filter(|settings| settings.config_maps);
+                judged.map(|settings| in_entries(change, |entry| in_variable(settings, entry, ENTRY)))
+            }
+            RuleName::NoRandomValues if policy.reach.is_for_all_pods() => {
+                let judged = rules.no_random_values.as_ref().filter(|settings| settings.config_maps);
+                judged.map(|settings| in_entries(change, |entry| in_random_variable(settings, entry, ENTRY)))
             }
             _ => None,
         };
@@ -70,13 +79,9 @@ fn unmet(settings: &AllowedServices, change: &Change<'_>, namespace: &Namespace)
     after.map_or_else(Vec::new, |after| services::unmet(&settings.limits, after, namespace))
 }
 
-/// The credentials in a ConfigMap.
-fn plain_text(settings: &NoPlainText, change: &Change<'_>) -> Vec<(String, String)> {
-    let after =
-        change.after.filter(|after| settings.config_maps && config_maps::is_touched(change.before, after));
+/// What is wrong with entries of a ConfigMap.
+fn in_entries(change: &Change<'_>, judge: impl Fn(&Value) -> Option<String>) -> Vec<(String, String)> {
+    let after = change.after.filter(|after| config_maps::is_touched(change.before, after));
     let entries = after.into_iter().flat_map(config_maps::entries);
-    let found = entries.filter_map(|(place, entry)| {
-        Some((place, in_variable(settings, &entry, "an entry of a ConfigMap")?))
-    });
-    found.collect()
+    entries.filter_map(|(place, entry)| Some((place, judge(&entry)?))).collect()
 }

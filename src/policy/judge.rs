@@ -1,30 +1,15 @@
 //! Judges a pod by policies: walks the rows of `ways`, as the API server evaluates what `cel` makes of them.
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    access::Access,
-    ages::Ages,
-    allowed::is_among,
-    binders,
-    credential_patterns::{by_name, in_text},
-    error::InvalidPolicy,
-    exception,
-    namespace::Namespace,
-    path::walk,
-    scope::Reach,
-    subject::{Subject, is_bind},
-    ways::{API_AUDIENCES, NOT_SEARCHED, SECRETS_DRIVERS, Test, WAYS, Way},
+    access::Access, ages::Ages, allowed::is_among, binders, error::InvalidPolicy, exception,
+    namespace::Namespace, scope::Reach, subject::Subject,
 };
-use crate::{
-    apis::bindery::{
-        credential_policy::{
-            CredentialPolicy, CredentialPolicySpec, Mode, NoPlainText, RuleName, WhoMayBind,
-        },
-        credential_policy_exception::CredentialPolicyException,
-    },
-    contract::pod,
+use crate::apis::bindery::{
+    credential_policy::{CredentialPolicy, CredentialPolicySpec, Engine, Mode, RuleName, WhoMayBind},
+    credential_policy_exception::CredentialPolicyException,
 };
 
 /// The type of a Secret with a token of a service account, which does not expire.
@@ -83,6 +68,8 @@ pub struct Policies {
     access: Access,
     /// The bindings whose credentials have a known age.
     pub(super) ages: Ages,
+    /// The engine whose rules count. Default: all rules.
+    engine: Option<Engine>,
 }
 
 impl Policies {
@@ -96,7 +83,29 @@ impl Policies {
         excluded: Vec<String>,
     ) -> Result<Self, InvalidPolicy> {
         let all = policies.iter().map(Policy::read).collect::<Result<_, _>>()?;
-        Ok(Self { all, exceptions, excluded, access: Access::default(), ages: Ages::default() })
+        Ok(Self { all, exceptions, excluded, ..Self::default() })
+    }
+
+    /// The same policies, of which only the rules count that this engine evaluates at admission.
+    #[must_use]
+    pub fn evaluated_by(self, engine: Engine) -> Self {
+        Self { engine: Some(engine), ..self }
+    }
+
+    /// Whether no rule counts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.iter().all(|policy| self.rules(policy).next().is_none())
+    }
+
+    /// The rules of a policy that count, with their modes and the administrator's messages.
+    pub(super) fn rules<'a>(
+        &self,
+        policy: &'a Policy,
+    ) -> impl Iterator<Item = (RuleName, Mode, Option<&'a str>)> + use<'a> {
+        let engine = self.engine;
+        let counts = move |rule: RuleName| engine.is_none_or(|engine| rule.engine() == engine);
+        policy.spec.named_rules().filter(move |(rule, ..)| counts(*rule))
     }
 
     /// The same policies, with the rights to bind that are known.
@@ -145,8 +154,8 @@ impl Policies {
     pub fn rules_in(&self, namespace: &Namespace) -> Vec<(&str, RuleName, Mode)> {
         let holds = |policy: &&Policy| policy.reach.holds_in(namespace, &self.excluded);
         let of = |policy: &'_ Policy| {
-            let modes = policy.spec.named_rules();
-            let modes = modes.map(|(rule, mode, _)| (rule, policy.reach.mode(rule, mode, namespace)));
+            let modes =
+                self.rules(policy).map(|(rule, mode, _)| (rule, policy.reach.mode(rule, mode, namespace)));
             modes.collect::<Vec<_>>()
         };
         let named = |policy| of(policy).into_iter().map(|(rule, mode)| (policy.name.as_str(), rule, mode));
@@ -158,7 +167,7 @@ impl Policies {
     pub fn judge(&self, subject: &Subject<'_>, now: Timestamp) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         for policy in self.all.iter().filter(|policy| policy.holds(subject, &self.excluded)) {
-            for named in policy.spec.named_rules() {
+            for named in self.rules(policy) {
                 let rules = &policy.spec.rules;
                 let findings = match (named.0, &rules.who_may_bind, &rules.max_age) {
                     (RuleName::WhoMayBind, Some(settings), _) => self.unbindable(settings, subject),
@@ -269,6 +278,9 @@ pub const fn default_message(rule: RuleName) -> &'static str {
         RuleName::NoPlainText => {
             "pods may not contain credentials in plain text; bind the pod, or refer to a Secret"
         }
+        RuleName::NoRandomValues => {
+            "what is named like a credential may not have a random value; bind the pod, or refer to a Secret"
+        }
         RuleName::FilesOnly => {
             "credentials may reach containers only as files; set the annotation bindery.dev/as to files, or mount the Secret"
         }
@@ -287,94 +299,4 @@ pub const fn default_message(rule: RuleName) -> &'static str {
             "only bindery and administrators may create, change and delete what bindery writes; change the binding instead"
         }
     }
-}
-
-impl CredentialPolicySpec {
-    /// The places in a pod that violate a rule of this policy.
-    fn findings(&self, rule: RuleName, subject: &Subject<'_>) -> Vec<Finding> {
-        let account = subject.service_account();
-        let tokens = self.rules.no_service_account_tokens.as_ref();
-        let may_have_token = tokens.is_some_and(|tokens| is_among(account, &tokens.allow_service_accounts));
-        if rule == RuleName::NoServiceAccountTokens && may_have_token {
-            return Vec::new();
-        }
-        let mut findings = Vec::new();
-        for way in WAYS.iter().filter(|way| way.rule == rule) {
-            for (place, root) in subject.roots(way.root) {
-                walk(root, &place, way.path, &mut |place, value| {
-                    if let Some(what) = self.offence(way, value, subject) {
-                        findings.push(Finding { rule, place, what });
-                    }
-                });
-            }
-        }
-        findings
-    }
-
-    /// What is wrong with the value at the end of a way.
-    fn offence(&self, way: &Way, value: &Value, subject: &Subject<'_>) -> Option<String> {
-        let what = way.what;
-        let text = value.as_str().unwrap_or_default();
-        match way.test {
-            Test::Exists => Some(what.to_owned()),
-            Test::UnboundSecret => {
-                let settings = self.rules.bindings_only.as_ref()?;
-                let is_fine =
-                    text.is_empty() || is_among(text, &settings.allow_secrets) || subject.is_of_binding(text);
-                (!is_fine).then(|| format!("{what}: {text:?} belongs to no binding of the pod"))
-            }
-            Test::SecretsDriver => SECRETS_DRIVERS.contains(&text).then(|| format!("{what}: {text}")),
-            Test::Text => contains(what, &kinds(text)),
-            Test::Annotations => {
-                let searched = |name: &str| !NOT_SEARCHED.contains(&name);
-                let mut annotations = value.as_object()?.iter().filter(|(name, _)| searched(name));
-                annotations.find_map(|(name, value)| {
-                    contains(&format!("{what}, {name},"), &kinds(value.as_str().unwrap_or_default()))
-                })
-            }
-            Test::Variable => in_variable(self.rules.no_plain_text.as_ref()?, value, what),
-            Test::AsksForVariables => asks_for_variables(value.as_object()?).then(|| what.to_owned()),
-            Test::TokenNotOff => (value.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
-                .then(|| what.to_owned()),
-            Test::ApiToken => {
-                let audience = value.get("audience").and_then(Value::as_str).unwrap_or_default();
-                API_AUDIENCES.contains(&audience).then(|| what.to_owned())
-            }
-        }
-    }
-}
-
-/// What is wrong with a variable: an object with `name` and `value`.
-pub(super) fn in_variable(settings: &NoPlainText, variable: &Value, what: &str) -> Option<String> {
-    let field = |name| variable.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (name, value) = (field("name"), field("value"));
-    if is_among(name, &settings.allow_variables) {
-        return None;
-    }
-    let by_name = by_name(name, value).map(|detector| detector.what);
-    contains(what, &kinds(value).into_iter().chain(by_name).collect::<Vec<_>>())
-}
-
-/// The kinds of credentials in a text.
-fn kinds(text: &str) -> Vec<&'static str> {
-    in_text(text).map(|detector| detector.what).collect()
-}
-
-fn contains(what: &str, kinds: &[&str]) -> Option<String> {
-    (!kinds.is_empty()).then(|| format!("{what} contains {}", kinds.join(" and ")))
-}
-
-/// Whether these annotations of a pod make bindery add variables from Secrets.
-fn asks_for_variables(annotations: &Map<String, Value>) -> bool {
-    let text = |name: &str| annotations.get(name).and_then(Value::as_str).unwrap_or_default().trim();
-    let bound: Vec<&str> = annotations
-        .iter()
-        .filter(|(name, _)| is_bind(name))
-        .flat_map(|(_, value)| value.as_str().unwrap_or_default().split(','))
-        .map(str::trim)
-        .filter(|name| !name.is_empty() && !name.starts_with("configmap/"))
-        .collect();
-    let by_default = text(pod::AS).is_empty() || text(pod::AS).split(',').any(|way| way.trim() == "env");
-    let names_some = !text(pod::ENV).is_empty();
-    !bound.is_empty() && names_some || by_default && bound.iter().any(|name| !name.contains('/'))
 }

@@ -43,6 +43,12 @@ pub(super) enum Test {
     Variable,
     /// Annotations of which one contains a credential.
     Annotations,
+    /// A variable or header that is named like a credential and has a random value.
+    RandomVariable,
+    /// A list of arguments, of which one has a random value for an option that is named like a credential.
+    RandomArguments,
+    /// Annotations of which one is named like a credential and has a random value.
+    RandomAnnotations,
     /// Annotations that ask for variables.
     AsksForVariables,
     /// A pod spec that does not turn the service account's token off.
@@ -73,12 +79,12 @@ const fn way(rule: RuleName, root: Root, path: &'static str, what: &'static str,
 }
 
 /// All ways.
-pub const WAYS: [Way; 33] = {
+pub const WAYS: [Way; 47] = {
     use Root::{Container, Template, Volume};
-    use RuleName::{BindingsOnly, FilesOnly, NoPlainText, NoServiceAccountTokens};
+    use RuleName::{BindingsOnly, FilesOnly, NoPlainText, NoRandomValues, NoServiceAccountTokens};
     use Test::{
-        Annotations, ApiToken, AsksForVariables, Exists, SecretsDriver, Text, TokenNotOff, UnboundSecret,
-        Variable,
+        Annotations, ApiToken, AsksForVariables, Exists, RandomAnnotations, RandomArguments, RandomVariable,
+        SecretsDriver, Text, TokenNotOff, UnboundSecret, Variable,
     };
     const OF_STORAGE: &str = "the Secret of a storage driver";
     [
@@ -152,6 +158,80 @@ pub const WAYS: [Way; 33] = {
         ),
         way(NoPlainText, Container, "startupProbe.httpGet.httpHeaders[].value", "a header of a probe", Text),
         way(NoPlainText, Template, "metadata.annotations", "an annotation", Annotations),
+        way(NoRandomValues, Container, "env[]", "the value of a variable", RandomVariable),
+        way(NoRandomValues, Container, "args", "an argument", RandomArguments),
+        way(NoRandomValues, Container, "command", "a command", RandomArguments),
+        way(
+            NoRandomValues,
+            Container,
+            "lifecycle.postStart.exec.command",
+            "the command of a hook",
+            RandomArguments,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "lifecycle.preStop.exec.command",
+            "the command of a hook",
+            RandomArguments,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "lifecycle.postStart.httpGet.httpHeaders[]",
+            "a header of a hook",
+            RandomVariable,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "lifecycle.preStop.httpGet.httpHeaders[]",
+            "a header of a hook",
+            RandomVariable,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "livenessProbe.exec.command",
+            "the command of a probe",
+            RandomArguments,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "readinessProbe.exec.command",
+            "the command of a probe",
+            RandomArguments,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "startupProbe.exec.command",
+            "the command of a probe",
+            RandomArguments,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "livenessProbe.httpGet.httpHeaders[]",
+            "a header of a probe",
+            RandomVariable,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "readinessProbe.httpGet.httpHeaders[]",
+            "a header of a probe",
+            RandomVariable,
+        ),
+        way(
+            NoRandomValues,
+            Container,
+            "startupProbe.httpGet.httpHeaders[]",
+            "a header of a probe",
+            RandomVariable,
+        ),
+        way(NoRandomValues, Template, "metadata.annotations", "an annotation", RandomAnnotations),
         way(FilesOnly, Container, "env[].valueFrom.secretKeyRef", "a variable from a Secret", Exists),
         way(FilesOnly, Container, "envFrom[].secretRef", "all variables from a Secret", Exists),
         way(

@@ -1,6 +1,6 @@
 //! The policies that limit bindery's accounts. `tests/catalog` tests their effect against an API server.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use bindery::contract;
 use serde_json::{Value, json};
@@ -126,4 +126,49 @@ fn policies_use_the_names_of_the_code() {
         let by = "request.userInfo.username == 'system:serviceaccount:bindery:bindery-catalog'";
         assert_eq!(conditions[0]["expression"], by, "{}", name(policy));
     }
+}
+
+/// The rules that the API server cannot evaluate: nothing waits for the webhook, and it may only read policies.
+#[test]
+fn policies_have_a_webhook_if_they_are_enforced() {
+    let is_one = |document: &&Value| kind(document) == "ValidatingWebhookConfiguration";
+    assert_eq!(example().iter().filter(is_one).count(), 0);
+    let documents =
+        example_with(&["--set", "enforcement.enabled=true,admission.excludeNamespaces={monitoring}"]);
+    let configuration = find(&documents, "ValidatingWebhookConfiguration", "bindery").unwrap();
+    let webhooks = configuration["webhooks"].as_array().unwrap();
+    let names: Vec<_> = webhooks.iter().map(name_of).collect();
+    assert_eq!(names, ["pods.policies.bindery.dev", "config-maps.policies.bindery.dev"]);
+    let injection = find(&documents, "MutatingWebhookConfiguration", "bindery").unwrap();
+    for webhook in webhooks {
+        assert_eq!((&webhook["failurePolicy"], &webhook["timeoutSeconds"]), (&json!("Ignore"), &json!(2)));
+        assert_eq!(webhook["clientConfig"]["service"]["path"], bindery::enforcement::webhook::PATH);
+        assert_eq!(webhook["namespaceSelector"], injection["webhooks"][0]["namespaceSelector"]);
+        let conditions = webhook["matchConditions"].as_array().unwrap();
+        assert_eq!(conditions.last().map(name_of), Some("names-a-credential"));
+    }
+    let admission = find(&documents, "Deployment", "bindery-admission").unwrap();
+    let arguments = admission["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+    assert!(arguments.contains("--judge-policies=true"), "{arguments}");
+    assert!(arguments.contains("--exclude-namespaces=monitoring"), "{arguments}");
+    let role = find(&documents, "ClusterRole", "bindery-admission").unwrap();
+    for rule in role["rules"].as_array().unwrap() {
+        if strings(&rule["resources"]).contains("credentialpolicies") {
+            assert_eq!(strings(&rule["verbs"]), ["list", "watch"].into());
+        }
+        if strings(&rule["resources"]).contains("validatingwebhookconfigurations") {
+            assert_eq!(strings(&rule["resourceNames"]), ["bindery"].into());
+        }
+    }
+}
+
+fn name_of(value: &Value) -> &str {
+    value["name"].as_str().unwrap()
+}
+
+#[test]
+fn the_chart_has_the_requests_of_the_binary() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_bindery")).arg("policy-webhook").output().unwrap();
+    let kept = include_str!("../../charts/bindery/policy-webhook.yaml");
+    assert!(String::from_utf8(printed.stdout).unwrap() == kept, "run `make generate`");
 }

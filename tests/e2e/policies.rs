@@ -11,7 +11,16 @@ metadata: {name: NAMESPACE}
 spec:
   mode: Enforce
   scope: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAMESPACE}}}
-  rules: {filesOnly: {}}
+  rules: {filesOnly: {}, noRandomValues: {}}
+";
+
+/// The webhook judges this one.
+const RANDOM: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: random}
+spec:
+  containers: [{name: app, image: app, env: [{name: SIGNING_KEY, value: kq3vz9xw7bm2tj5hx8}]}]
 ";
 
 /// No node has the label, so the pod waits for ever.
@@ -35,12 +44,14 @@ async fn installed_policies_are_audited_and_hold_without_bindery() {
     scenario.apply(&POD.replace("NAME", "old")).await.expect_success();
     scenario.installation.upgrade(&["enforcement.enabled=true"]).await;
     scenario.apply(&POLICY.replace("NAMESPACE", &name)).await.expect_success();
-    let is_refused = async || {
+    let is_refused_by = async |rule: &str, pod: &str| {
         let new = ["create", "--dry-run=server", "-f", "-"];
-        let output = scenario.kubectl_with_input(&new, &POD.replace("NAME", "new")).await;
-        !output.success && output.all().contains("[filesOnly]")
+        let output = scenario.kubectl_with_input(&new, pod).await;
+        !output.success && output.all().contains(rule)
     };
+    let is_refused = async || is_refused_by("[filesOnly]", &POD.replace("NAME", "new")).await;
     until("the policy holds", is_refused).await;
+    until("the webhook judges", async || is_refused_by("[noRandomValues]", RANDOM).await).await;
     let status = async |path: &str| {
         let path = format!("jsonpath={{.status.{path}}}");
         scenario.kubectl(&["get", "credentialpolicy", &name, "--output", &path]).await.stdout
@@ -50,6 +61,7 @@ async fn installed_policies_are_audited_and_hold_without_bindery() {
     let reason = async || status("conditions[?(@.type==\"Audited\")].reason").await;
     until("every kind is read", async || reason().await == "NoReportKind").await;
     assert_eq!(status("audit.namespaces[0].namespace").await, name);
+    assert_eq!(status("rules[*].engine").await, "Webhook ApiServer");
 
     scenario.installation.scale("deployment/e2e-enforcement", 0).await;
     assert!(is_refused().await, "the API server holds the policy by itself");

@@ -177,13 +177,12 @@ impl Place {
         let body = response.into_body().collect_bytes().await.unwrap();
         let text = String::from_utf8_lossy(&body).into_owned();
         if is_success {
-            let of_policies = warnings.iter().filter(|text| text.contains("ValidatingAdmissionPolicy"));
+            let of_policies = warnings.iter().filter(|text| is_of_policy(text));
             return Answer::Allowed { warned: of_policies.map(|text| rule_in(text)).collect() };
         }
         let message = serde_json::from_str::<Value>(&text).unwrap_or_default()["message"].clone();
         let message = message.as_str().unwrap_or(&text).to_owned();
-        let is_by_policy =
-            message.contains("ValidatingAdmissionPolicy") && message.contains("denied request: [");
+        let is_by_policy = is_of_policy(&message) && message.contains("denied request: [");
         if is_by_policy { Answer::Refused { rule: rule_in(&message) } } else { Answer::Other(message) }
     }
 
@@ -219,6 +218,11 @@ impl OnlyController {
         static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         Self(ONE.lock().await)
     }
+}
+
+/// Whether a message is about a policy, be it by the API server or by bindery's webhook.
+fn is_of_policy(message: &str) -> bool {
+    message.contains("ValidatingAdmissionPolicy") || message.contains("CredentialPolicy '")
 }
 
 /// The rule that a message names.

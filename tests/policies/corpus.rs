@@ -41,6 +41,13 @@ fn config_maps_of_popular_charts_have_no_false_positives() {
 }
 
 #[test]
+fn random_values_are_not_found_in_popular_charts() {
+    let (output, _) = checked("tests/corpus", "tests/policies/random-values.yaml");
+    let found: Vec<_> = output.lines().filter(|line| line.contains("/noRandomValues: ")).collect();
+    assert_eq!(found, Vec::<&str>::new());
+}
+
+#[test]
 fn the_example_policies_are_valid() {
     let (_, outcome) = checked("tests/corpus", "examples/policies/baseline.yaml");
     assert_eq!(outcome, Outcome::Fine, "the beginning refuses nothing");

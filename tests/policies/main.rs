@@ -16,6 +16,7 @@ mod exceptions;
 mod load;
 mod objects;
 mod protected;
+mod random_values;
 mod report_kinds;
 mod services;
 mod table;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::credential_policy_rules::{
     AllowedServices, BindingsOnly, ConditionCheck, Conditions, FilesOnly, MaxAge, Mode, NoPlainText,
-    NoServiceAccountTokens, ProtectedObjects, Rules, ServiceLimit, WhoMayBind,
+    NoRandomValues, NoServiceAccountTokens, ProtectedObjects, Rules, ServiceLimit, WhoMayBind,
 };
 
 /// Which rules hold for which pods, and what happens to a pod that violates one.
@@ -103,6 +103,8 @@ pub enum RuleName {
     BindingsOnly,
     /// Pods contain no credentials in plain text.
     NoPlainText,
+    /// What is named like a credential has no random value.
+    NoRandomValues,
     /// Credentials reach containers as files, not as variables.
     FilesOnly,
     /// Pods get no token of their service account, and service accounts have no tokens without expiry.
@@ -189,7 +191,7 @@ pub struct RuleStatus {
     pub mode: Mode,
     /// The engine that evaluates the rule at admission.
     pub engine: Engine,
-    /// The ValidatingAdmissionPolicies that contain the rule.
+    /// The ValidatingAdmissionPolicies that contain the rule. Empty if a webhook evaluates it.
     pub admission_policies: Vec<String>,
 }
 
@@ -198,13 +200,16 @@ pub struct RuleStatus {
 pub enum Engine {
     /// The API server itself, also while bindery is away.
     ApiServer,
+    /// bindery's validating webhook. The rule does not hold while bindery is away.
+    Webhook,
 }
 
 impl RuleName {
     /// All rules.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BindingsOnly,
         Self::NoPlainText,
+        Self::NoRandomValues,
         Self::FilesOnly,
         Self::NoServiceAccountTokens,
         Self::ProtectedObjects,
@@ -220,6 +225,7 @@ impl RuleName {
         match self {
             Self::BindingsOnly => "bindingsOnly",
             Self::NoPlainText => "noPlainText",
+            Self::NoRandomValues => "noRandomValues",
             Self::FilesOnly => "filesOnly",
             Self::NoServiceAccountTokens => "noServiceAccountTokens",
             Self::ProtectedObjects => "protectedObjects",
@@ -227,6 +233,15 @@ impl RuleName {
             Self::AllowedServices => "allowedServices",
             Self::MaxAge => "maxAge",
             Self::Conditions => "conditions",
+        }
+    }
+
+    /// The engine that evaluates the rule at admission. CEL cannot tell how random a text is.
+    #[must_use]
+    pub const fn engine(self) -> Engine {
+        match self {
+            Self::NoRandomValues => Engine::Webhook,
+            _ => Engine::ApiServer,
         }
     }
 }
@@ -246,6 +261,7 @@ impl CredentialPolicySpec {
         let Rules {
             bindings_only,
             no_plain_text,
+            no_random_values,
             files_only,
             no_service_account_tokens,
             protected_objects,
@@ -257,6 +273,7 @@ impl CredentialPolicySpec {
         let rules = [
             bindings_only.as_ref().map(|it| (Name::BindingsOnly, it.mode, it.message.as_deref())),
             no_plain_text.as_ref().map(|it| (Name::NoPlainText, it.mode, it.message.as_deref())),
+            no_random_values.as_ref().map(|it| (Name::NoRandomValues, it.mode, it.message.as_deref())),
             files_only.as_ref().map(|it| (Name::FilesOnly, it.mode, it.message.as_deref())),
             no_service_account_tokens
                 .as_ref()

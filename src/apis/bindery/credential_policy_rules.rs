@@ -36,7 +36,7 @@ impl Mode {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.bindingsOnly) || has(self.noPlainText) || has(self.filesOnly) || has(self.noServiceAccountTokens) || has(self.protectedObjects) || has(self.whoMayBind) || has(self.allowedServices) || has(self.maxAge) || has(self.conditions)")
+    validation = Rule::new("has(self.bindingsOnly) || has(self.noPlainText) || has(self.noRandomValues) || has(self.filesOnly) || has(self.noServiceAccountTokens) || has(self.protectedObjects) || has(self.whoMayBind) || has(self.allowedServices) || has(self.maxAge) || has(self.conditions)")
         .message("name at least one rule, such as noPlainText: {}")
 )]
 pub struct Rules {
@@ -47,6 +47,10 @@ pub struct Rules {
     /// Pods contain no credentials in plain text in their variables, arguments, commands, probes, hooks and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_plain_text: Option<NoPlainText>,
+    /// Variables, arguments and annotations that are named like a credential have no random values. bindery's webhook judges
+    /// this rule, so it does not hold while bindery is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_random_values: Option<NoRandomValues>,
     /// Credentials reach containers as files, not as variables.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files_only: Option<FilesOnly>,
@@ -106,6 +110,27 @@ pub struct NoPlainText {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub allow_variables: Vec<String>,
+    /// Whether ConfigMaps are judged as well: their entries, as if they were variables.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_maps: bool,
+}
+
+/// The settings of the rule `noRandomValues`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoRandomValues {
+    /// The mode of the rule. Default: that of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// What users read first when a pod violates the rule, such as whom to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub message: Option<String>,
+    /// Names of variables, options and annotations whose values are not credentials, whatever they look like. A star at the
+    /// end of a name matches any ending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    pub allow_names: Vec<String>,
     /// Whether ConfigMaps are judged as well: their entries, as if they were variables.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub config_maps: bool,

@@ -99,11 +99,21 @@ pub(super) fn in_audit_log(log: impl BufRead) -> std::io::Result<Vec<Refusals>> 
     Ok(refusals.collect())
 }
 
-/// The policy and the rule in the API server's message about a refusal.
+/// The policy and the rule in the API server's message about a refusal, by itself or by bindery's webhook.
 fn refusal(message: &str) -> Option<(&str, &str)> {
-    let (object, rest) = message.split_once("ValidatingAdmissionPolicy '")?.1.split_once('\'')?;
+    let (policy, rest) = if let Some((_, rest)) = message.split_once("ValidatingAdmissionPolicy '") {
+        let (object, rest) = rest.split_once('\'')?;
+        (policy_of_object(object)?, rest)
+    } else {
+        message
+            .split_once(".policies.bindery.dev\"")?
+            .1
+            .split_once("CredentialPolicy '")?
+            .1
+            .split_once('\'')?
+    };
     let rule = rest.split_once("denied request: [")?.1.split_once(']')?.0;
-    Some((policy_of_object(object)?, rule))
+    Some((policy, rule))
 }
 
 #[cfg(test)]
@@ -139,18 +149,21 @@ mod tests {
         };
         let message = "pods \"web\" is forbidden: ValidatingAdmissionPolicy 'bindery-policy-strict-enforce' with binding \
             'bindery-policy-strict-enforce' denied request: [filesOnly] credentials may ...";
+        let by_webhook = "admission webhook \"pods.policies.bindery.dev\" denied the request: CredentialPolicy 'lax' denied \
+            request: [noRandomValues] what is named ...";
         let log = event("ResponseComplete", "/api/v1/namespaces/shop/pods", message).repeat(2)
             + &event("RequestReceived", "/api/v1/namespaces/shop/pods", message)
             + &event("ResponseComplete", "/api/v1/namespaces/shop/pods?dryRun=All", message)
+            + &event("ResponseComplete", "/api/v1/namespaces/shop/pods", by_webhook)
             + &event("ResponseComplete", "/api/v1/namespaces/shop/pods", "another refusal")
             + "no event\n";
         let counted = in_audit_log(log.as_bytes()).unwrap();
-        let expected = Refusals {
-            policy: "strict".to_owned(),
-            rule: "filesOnly".to_owned(),
+        let refusals = |policy: &str, rule: &str, refused| Refusals {
+            policy: policy.to_owned(),
+            rule: rule.to_owned(),
             namespace: "shop".to_owned(),
-            refused: 2,
+            refused,
         };
-        assert_eq!(counted, [expected]);
+        assert_eq!(counted, [refusals("lax", "noRandomValues", 1), refusals("strict", "filesOnly", 2)]);
     }
 }

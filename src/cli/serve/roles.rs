@@ -24,7 +24,10 @@ use crate::{
     broker::Broker,
     catalog::{self, CatalogSettings},
     cli::service_names,
-    enforcement,
+    enforcement::{
+        self,
+        webhook::{HeldPolicies, PolicyHandler},
+    },
     install::{broker_secret::BrokerSecret, ca_bundle::WebhookBundle, secret_approvals::Approvals},
     k8s::{leader::Election, unreadable::Unreadable},
     namespace_bindings::{self, webhook::NewNamespaceHandler},
@@ -82,12 +85,15 @@ impl Roles {
         let instances = ServiceInstanceHandler::new(self.client.clone(), self.approvals());
         let bindings = ServiceBindingHandler::new(self.client.clone(), self.approvals());
         let (settings, labelled) = (Arc::new(settings), Arc::new(labelled));
-        let router = Routes::of_pods(settings, labelled, awaited, self.metrics.clone())
+        let mut routes = Routes::of_pods(settings, labelled, awaited, self.metrics.clone())
             .handle(namespace_bindings::webhook::PATH, new_namespaces)
             .handle(service_brokers::PATH, brokers)
             .handle(service_instances::PATH, instances)
-            .handle(service_bindings::PATH, bindings)
-            .into_router();
+            .handle(service_bindings::PATH, bindings);
+        if self.args.admission.judge_policies {
+            routes = routes.handle(enforcement::webhook::PATH, self.policy_handler(tasks));
+        }
+        let router = routes.into_router();
         let stop = self.stop.clone();
         tasks.spawn(async move {
             stop.run_until_cancelled(futures::future::join(watch, rules)).await;
@@ -98,12 +104,32 @@ impl Roles {
                 let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
                 (CertificateSource::Files { certificate, key }, Box::new(TrustedElsewhere))
             } else {
-                let bundle = WebhookBundle { client: self.client.clone(), name: self.args.name.clone() };
+                let (client, name) = (self.client.clone(), self.args.name.clone());
+                let bundle = WebhookBundle { client, name, validates: self.args.admission.judge_policies };
                 (self.own_certificate(Role::Admission), Box::new(bundle))
             };
         let serving =
             self.start_tls(tasks, Role::Admission, self.args.listen_admission, router, source, anchors);
         tasks.spawn(serving);
+    }
+
+    /// The handler that judges by CredentialPolicies.
+    fn policy_handler(&self, tasks: &mut Tasks) -> PolicyHandler {
+        let (metrics, readiness) = (self.metrics.clone(), self.readiness.clone());
+        let (held, watch) = HeldPolicies::new(&self.client, self.without_policies(), metrics, readiness);
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(watch).await;
+            Ok(())
+        });
+        PolicyHandler::new(self.client.clone(), held)
+    }
+
+    /// The namespaces for which no policy holds, in addition to those of the system.
+    fn without_policies(&self) -> Vec<String> {
+        let mut excluded = self.args.injection.exclude_namespaces.clone();
+        excluded.push(self.args.namespace.clone());
+        excluded
     }
 
     /// Readiness does not wait for this watch: pods are bound without it, only not gated.
@@ -202,8 +228,7 @@ impl Roles {
         let ServeArgs { name, namespace, identity, .. } = &self.args;
         let lease = format!("{name}-enforcement");
         let election = Election::new(self.client.clone(), namespace, &lease, identity);
-        let mut excluded = self.args.injection.exclude_namespaces.clone();
-        excluded.push(namespace.clone());
+        let excluded = self.without_policies();
         let (client, metrics, stop) = (self.client.clone(), self.metrics.clone(), self.stop.clone());
         tasks.spawn(async move {
             let lead = |term: CancellationToken| {

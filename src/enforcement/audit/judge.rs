@@ -86,7 +86,10 @@ impl Judge {
     pub(super) fn judges(&self, kind: &Kind) -> bool {
         let mut rules = self.policies.iter().map(|policy| &policy.spec.rules);
         match kind.name {
-            CONFIG_MAP => rules.any(|rules| rules.no_plain_text.as_ref().is_some_and(|it| it.config_maps)),
+            CONFIG_MAP => rules.any(|rules| {
+                rules.no_plain_text.as_ref().is_some_and(|it| it.config_maps)
+                    || rules.no_random_values.as_ref().is_some_and(|it| it.config_maps)
+            }),
             SERVICE_BINDING => rules.any(|rules| rules.max_age.is_some() || rules.bindings_only.is_some()),
             _ => !self.is_idle(),
         }

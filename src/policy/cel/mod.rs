@@ -13,6 +13,9 @@ mod scope;
 mod services;
 mod target;
 mod text;
+mod webhook;
+
+pub use self::webhook::{Requests, WebhookRules, webhook_rules};
 
 use k8s_openapi::{
     api::admissionregistration::v1::{

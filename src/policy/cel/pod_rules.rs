@@ -222,6 +222,8 @@ fn test(test: Test, value: &str, sought: Sought, spec: &CredentialPolicySpec) ->
             let name = is_among(&format!("{value}.name"), allowed);
             format!("!({name}) && {found}")
         }
+        // The webhook judges these: CEL cannot tell how random a text is.
+        Test::RandomVariable | Test::RandomArguments | Test::RandomAnnotations => "false".to_owned(),
         Test::AsksForVariables => "variables.asksForVariables".to_owned(),
         Test::TokenNotOff => format!("{value}.?automountServiceAccountToken.orValue(true)"),
         Test::ApiToken => format!("{value}.?audience.orValue('') in {}", list(&API_AUDIENCES)),

@@ -9,6 +9,10 @@ use super::{
 };
 use crate::contract::{namespace, pod};
 
+/// The pod, or the pod template of a workload.
+pub(super) const TEMPLATE: &str = "dyn(object).?spec.?jobTemplate.?spec.?template.orValue(dyn(object).?spec.?template.orValue(\
+                                   dyn(object).?template.orValue(dyn(object))))";
+
 pub(super) fn resources() -> Vec<NamedRuleWithOperations> {
     let written = ["CREATE", "UPDATE"];
     vec![
@@ -55,11 +59,7 @@ pub(super) fn variables() -> Vec<Variable> {
     );
     let annotation = |name| format!("variables.annotations[?{}].orValue('').trim()", literal(name));
     vec![
-        variable(
-            "template",
-            "dyn(object).?spec.?jobTemplate.?spec.?template.orValue(dyn(object).?spec.?template.orValue(\
-             dyn(object).?template.orValue(dyn(object))))",
-        ),
+        variable("template", TEMPLATE),
         variable("spec", "variables.template.?spec.orValue({})"),
         // The rest of the pod was judged when it was created, and may be older than the policy.
         variable("isDebug", "request.?subResource.orValue('') == 'ephemeralcontainers'"),

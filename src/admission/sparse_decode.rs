@@ -95,6 +95,7 @@ pub enum Object {
 
 impl Object {
     /// The decoded fields, if the object was decoded.
+    #[must_use]
     pub fn value(&self) -> Option<&Value> {
         if let Self::Read(value) = self { Some(value) } else { None }
     }

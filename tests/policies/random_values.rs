@@ -135,7 +135,7 @@ impl Webhook {
         let (held, watch) =
             HeldPolicies::new(&place.client, Vec::new(), metrics.clone(), Readiness::default());
         let ended = stop.clone();
-        tokio::spawn(async move { ended.run_until_cancelled(watch).await });
+        tokio::spawn(async move { ended.run_until_cancelled(Box::pin(watch)).await });
         let handler = PolicyHandler::new(place.client.clone(), held);
         let router = Routes::new(metrics.clone()).handle(PATH, handler).into_router();
         let (port, bundle) = serve(router, &stop);

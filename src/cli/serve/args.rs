@@ -56,8 +56,8 @@ pub(super) struct AdmissionArgs {
     /// that can open it.
     #[arg(long, env = "BINDERY_GATE_WAITING_PODS", action = ArgAction::Set, default_value_t = true, value_name = "BOOL")]
     pub(super) gate_waiting_pods: bool,
-    /// Judge pods, workloads and ConfigMaps by the rules of CredentialPolicies that the API server cannot evaluate itself. Needs a
-    /// ValidatingWebhookConfiguration.
+    /// Judge pods, workloads and ConfigMaps by the rules of CredentialPolicies that the API server cannot evaluate itself. Needs
+    /// a validating webhook configuration of the installation's name.
     #[arg(long, env = "BINDERY_JUDGE_POLICIES", action = ArgAction::Set, default_value_t = false, value_name = "BOOL")]
     pub(super) judge_policies: bool,
 }

@@ -119,7 +119,7 @@ impl Roles {
         let (held, watch) = HeldPolicies::new(&self.client, self.without_policies(), metrics, readiness);
         let stop = self.stop.clone();
         tasks.spawn(async move {
-            stop.run_until_cancelled(watch).await;
+            stop.run_until_cancelled(Box::pin(watch)).await;
             Ok(())
         });
         PolicyHandler::new(self.client.clone(), held)

@@ -60,14 +60,11 @@ fn of_texts(texts: impl Fn(Mode) -> Vec<String>) -> Decision {
 fn text(mode: Mode, policy: &str, rule: RuleName, message: &str, places: &[String]) -> String {
     let did = if mode == Mode::Enforce { "denied request" } else { "is violated" };
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = format!("CredentialPolicy '{policy}' {did}: [{}] {message}", rule.name());
-    if !places.is_empty() {
-        let named = &places[..places.len().min(MOST_PLACES)];
-        text.push_str(": ");
-        text.push_str(&named.join(", "));
+    let said = format!("CredentialPolicy '{policy}' {did}: [{}] {message}", rule.name());
+    let named = places.iter().take(MOST_PLACES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match places.len().saturating_sub(MOST_PLACES) {
+        _ if places.is_empty() => said,
+        0 => format!("{said}: {named}"),
+        more => format!("{said}: {named} and {more} more"),
     }
-    if places.len() > MOST_PLACES {
-        text.push_str(&format!(" and {} more", places.len() - MOST_PLACES));
-    }
-    text
 }

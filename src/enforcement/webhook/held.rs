@@ -70,11 +70,11 @@ impl HeldPolicies {
         let (one, other) = (held.clone(), held.clone());
         let of_policies =
             watch(all_policies, policy_writer, unreadable.clone(), readiness.clone(), POLICIES, move || {
-                one.refresh()
+                one.refresh();
             });
         let of_exceptions =
             watch(all_exceptions, exception_writer, unreadable, readiness, EXCEPTIONS, move || {
-                other.refresh()
+                other.refresh();
             });
         (held, async move {
             futures::future::join(of_policies, of_exceptions).await;

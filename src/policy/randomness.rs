@@ -11,7 +11,7 @@ use regex::Regex;
 /// [`sounds_like_credential`] excludes some that match.
 pub(super) const NAMES: &str = "token|secret|passw(or)?d|pass(phrase|code)|credential\
 |(access|api|private|signing|encryption|master)_?key\
-|(key|pass|pwd|cred|auth|salt|pepper|signature|signing|private|session|cookie|jwt|bearer|webhook)s?([^a-z]|$)\
+|(key|pass|pwd|cred|auth(ori[sz]ation)?|salt|pepper|signature|signing|private|session|cookie|jwt|bearer|webhook)s?([^a-z]|$)\
 |(^|[^a-z])pin([^a-z]|$)";
 
 #[expect(clippy::expect_used, reason = "the pattern is a constant, and a test compiles it")]

@@ -114,12 +114,15 @@ impl Audited {
 
     /// Waits until the API server has checked the types of a policy, and returns the message about that.
     pub(crate) async fn types_checked(&self, policy: &str) -> String {
-        let known = async || {
+        let mut known = None;
+        // The condition is unknown again for a moment whenever the compiled objects change.
+        cluster::until(TYPE_CHECK, "the types are checked", async || {
             let conditions = self.status(policy).await.conditions;
-            conditions.into_iter().find(|it| it.type_ == "TypesChecked" && it.status != "Unknown")
-        };
-        cluster::until(TYPE_CHECK, "the types are checked", async || known().await.is_some()).await;
-        known().await.unwrap().message
+            known = conditions.into_iter().find(|it| it.type_ == "TypesChecked" && it.status != "Unknown");
+            known.is_some()
+        })
+        .await;
+        known.unwrap().message
     }
 
     pub(crate) async fn create(&self, namespace: &str, object: &Value) {

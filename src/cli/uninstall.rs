@@ -4,7 +4,9 @@
 use std::fmt::Debug;
 
 use anyhow::bail;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -42,14 +44,9 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
     if !args.force {
         refuse_while_anything_is_held(&client).await?;
     }
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let removed = match configurations.delete(&args.name, &DeleteParams::default()).await {
-        Ok(_) => "removed",
-        Err(kube::Error::Api(status)) if status.code == 404 => "was gone already",
-        Err(error) => {
-            bail!("cannot delete MutatingWebhookConfiguration {}: {}", args.name, explain(&error))
-        }
-    };
+    let removed = remove::<MutatingWebhookConfiguration>(&client, &args.name).await?;
+    // Without policies there is none.
+    remove::<ValidatingWebhookConfiguration>(&client, &args.name).await?;
     let opened = match gates::open_all(client).await {
         Ok(opened) => opened,
         Err(error) => bail!("cannot open the gates of waiting pods: {}", explain(&error)),
@@ -58,6 +55,18 @@ pub(super) async fn run(args: &UninstallArgs) -> anyhow::Result<String> {
         "MutatingWebhookConfiguration {} {removed}\nopened scheduling gates of waiting pods: {opened}\n",
         args.name
     ))
+}
+
+/// Removes a webhook configuration. Returns what became of it.
+async fn remove<K>(client: &Client, name: &str) -> anyhow::Result<&'static str>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    match Api::<K>::all(client.clone()).delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok("removed"),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok("was gone already"),
+        Err(error) => bail!("cannot delete {} {name}: {}", K::kind(&()), explain(&error)),
+    }
 }
 
 /// After the uninstall nobody would delete these at the broker or remove their finalizers.

@@ -36,9 +36,10 @@ use super::{
     audit::{Audit, AuditState},
     notices::{ends_soon, next_end, notices},
     policy_writer::PolicyWriter,
-    status::{of_exception, of_policy},
+    status::{STOOD_DOWN, of_exception, of_policy},
     stood_down,
     type_check::TypeCheck,
+    webhook_registration,
 };
 use crate::{
     apis::bindery::{
@@ -66,8 +67,6 @@ const CRD_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The reason of a policy with an invalid spec.
 const INVALID: &str = "InvalidPolicy";
-/// The reason of a policy that somebody switched off.
-const STOOD_DOWN: &str = "StoodDown";
 
 /// The controller ended without having been stopped.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +83,19 @@ struct Stores {
     bindings: Store<ValidatingAdmissionPolicyBinding>,
 }
 
+/// What an installation says about its policies.
+#[derive(Clone, Debug, Default)]
+pub struct EnforcementSettings {
+    /// Namespaces for which no policy holds, in addition to those of the system.
+    pub excluded: Vec<String>,
+    /// The name of the `ValidatingWebhookConfiguration`.
+    pub webhook: String,
+}
+
 struct Controller {
     client: Client,
     writer: PolicyWriter,
-    /// Namespaces for which no policy holds, in addition to those of the system.
-    excluded: Vec<String>,
+    settings: EnforcementSettings,
     stores: Stores,
     changed: Arc<Notify>,
     /// A policy or an exception changed, and so may have what the audit says.
@@ -111,13 +118,12 @@ struct Applied {
 }
 
 /// Runs the controller until `stop`. Only one process of an installation may run it at a time, which the caller ensures.
-/// `excluded` are namespaces for which no policy holds, in addition to those of the system.
 ///
 /// # Errors
 /// When a task ends unexpectedly.
 pub async fn run(
     client: Client,
-    excluded: Vec<String>,
+    settings: EnforcementSettings,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), EnforcementError> {
@@ -134,7 +140,7 @@ pub async fn run(
         recorder: Recorder::new(client.clone(), namespaces.clone()),
         writer: PolicyWriter { client: client.clone() },
         client,
-        excluded,
+        settings,
         stores: Stores { policies, exceptions, admission_policies, bindings },
         changed: Arc::default(),
         judging_changed: Arc::default(),
@@ -225,7 +231,7 @@ impl Controller {
             policies: self.stores.policies.clone(),
             exceptions: self.stores.exceptions.clone(),
             namespaces,
-            excluded: self.excluded.clone(),
+            excluded: self.settings.excluded.clone(),
             changed: self.judging_changed.clone(),
             state,
             metrics: self.metrics.clone(),
@@ -317,10 +323,18 @@ impl Controller {
                 format!("somebody switched the policy off: {why}; go back with bindery policies resume");
             return Applied { compiled: Vec::new(), failure: Some((STOOD_DOWN, message)) };
         }
-        match compile(policy, exceptions, &self.excluded, now) {
+        match compile(policy, exceptions, &self.settings.excluded, now) {
             Ok(compiled) => {
-                let applied = self.writer.apply(policy, &compiled).await;
-                Applied { compiled, failure: applied.err().map(|error| ("ApplyFailed", error)) }
+                let failure = match self.writer.apply(policy, &compiled).await {
+                    Err(error) => Some(("ApplyFailed", error)),
+                    Ok(()) if webhook_registration::is_needed(policy) => {
+                        let problem =
+                            webhook_registration::problem(&self.client, &self.settings.webhook).await;
+                        problem.map(|problem| ("WebhookMissing", problem))
+                    }
+                    Ok(()) => None,
+                };
+                Applied { compiled, failure }
             }
             Err(error) => Applied { compiled: Vec::new(), failure: Some((INVALID, error.to_string())) },
         }

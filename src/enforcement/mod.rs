@@ -9,11 +9,12 @@ mod policy_writer;
 mod status;
 mod type_check;
 pub mod webhook;
+mod webhook_registration;
 
 use kube::ResourceExt;
 
 pub use self::{
-    controller::{EnforcementError, run},
+    controller::{EnforcementError, EnforcementSettings, run},
     notices::{resumed as resumed_notice, stood_down as stood_down_notice},
 };
 use crate::{apis::bindery::credential_policy::CredentialPolicy, contract::policy::STOOD_DOWN};

@@ -15,6 +15,9 @@ use crate::{
     policy::cel::Compiled,
 };
 
+/// The reason of a policy that somebody switched off.
+pub(super) const STOOD_DOWN: &str = "StoodDown";
+
 /// The status of a policy after a pass. `failure` is a reason and a message.
 pub(super) fn of_policy(
     policy: &CredentialPolicy,
@@ -25,7 +28,7 @@ pub(super) fn of_policy(
     type_check: &TypeCheck,
     now: Timestamp,
 ) -> CredentialPolicyStatus {
-    let is_held = failure.is_none();
+    let is_off = failure.as_ref().is_some_and(|(reason, _)| *reason == STOOD_DOWN);
     let (status, reason, message) = match failure {
         None => ("True", "Enforced", held_by(policy)),
         Some((reason, message)) => ("False", reason, message),
@@ -41,7 +44,7 @@ pub(super) fn of_policy(
         let with_rule = compiled.iter().filter(|it| it.rules.contains(&rule));
         let admission_policies: Vec<_> = with_rule.map(|it| it.policy.name_any()).collect();
         let engine = rule.engine();
-        if !admission_policies.is_empty() || engine == Engine::Webhook && is_held {
+        if !admission_policies.is_empty() || engine == Engine::Webhook && !is_off {
             rules.push(RuleStatus { rule, mode, engine, admission_policies });
         }
     }
@@ -60,17 +63,15 @@ pub(super) fn of_policy(
 
 /// Who holds the rules of a policy.
 fn held_by(policy: &CredentialPolicy) -> String {
-    let by_webhook: Vec<_> = policy
-        .spec
-        .named_rules()
-        .filter(|(rule, ..)| rule.engine() == Engine::Webhook)
-        .map(|(rule, ..)| rule.name())
-        .collect();
+    let of = |engine: Engine| policy.spec.named_rules().filter(move |(rule, ..)| rule.engine() == engine);
+    let by_webhook: Vec<_> = of(Engine::Webhook).map(|(rule, ..)| rule.name()).collect();
     if by_webhook.is_empty() {
         return "the API server holds all rules, also while bindery is away".to_owned();
     }
+    let rest =
+        if of(Engine::ApiServer).next().is_some() { "; the API server holds the other rules" } else { "" };
     format!(
-        "bindery's webhook holds {}, which does not hold while bindery is away; the API server holds the other rules",
+        "bindery's webhook holds {}, which does not hold while bindery is away{rest}",
         by_webhook.join(", ")
     )
 }

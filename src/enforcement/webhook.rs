@@ -9,8 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
+use tracing::warn;
 
-use self::decision::{of_verdicts, too_large};
+use self::decision::{VIOLATION, of_verdicts, too_large};
 pub use self::held::HeldPolicies;
 use crate::{
     admission::{Decision, Handler, MalformedReview, Object, Request, WholeObject},
@@ -64,14 +65,20 @@ impl Handler<WholeObject, WholeObject> for PolicyHandler {
         let namespace = match self.namespace(name, &policies).await {
             Ok(namespace) => namespace,
             Err(why) => {
-                let warning = format!(
+                warn!(namespace = name, why, "an object was admitted that no policy could judge");
+                let problem = format!(
                     "bindery did not judge this object by CredentialPolicies: Namespace {name} cannot be read: {why}"
                 );
-                return Ok(Decision::unchanged().with_warnings(vec![warning]));
+                let decision =
+                    Decision::unchanged().counted_as("postponed").with_warnings(vec![problem.clone()]);
+                return Ok(decision.with_audit(VIOLATION, problem));
             }
         };
         Ok(match &request.object.0 {
             Object::None => return Err(MalformedReview::NoObject),
+            Object::TooMuch if request.is_of("", "ConfigMap") && !policies.judge_config_maps() => {
+                Decision::unchanged()
+            }
             Object::TooMuch => too_large(&policies.rules_in(&namespace)),
             Object::Read(_) => of_verdicts(&verdicts(request, &policies, &namespace)),
         })

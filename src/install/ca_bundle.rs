@@ -1,6 +1,9 @@
 //! The CA bundle in bindery's webhook configurations. The chart owns everything else in these objects.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -22,7 +25,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     k8s::{explain, explain_watch},
@@ -38,21 +41,30 @@ const FIELD_MANAGER: &str = "bindery-ca-bundle";
 /// the same name.
 pub struct WebhookBundle {
     /// Reads and patches the configurations.
-    pub client: Client,
+    client: Client,
     /// The configurations' name.
-    pub name: String,
+    name: String,
     /// Whether there is a `ValidatingWebhookConfiguration`.
-    pub validates: bool,
+    validates: bool,
+    /// Whether the log has the present problem with it.
+    is_logged: AtomicBool,
 }
 
 #[async_trait]
 impl TrustAnchors for WebhookBundle {
     async fn publish(&self, bundle: &str) -> Result<(), PublishError> {
-        self.publish_to::<MutatingWebhookConfiguration>(bundle).await?;
         if self.validates {
-            self.publish_to::<ValidatingWebhookConfiguration>(bundle).await?;
+            let published = self.publish_to::<ValidatingWebhookConfiguration>(bundle).await;
+            // Injection does not wait for the webhook of policies, without which objects are admitted.
+            match published {
+                Ok(()) => self.is_logged.store(false, Ordering::Relaxed),
+                Err(error) if !self.is_logged.swap(true, Ordering::Relaxed) => {
+                    warn!(%error, "the rules of policies that a webhook judges do not hold");
+                }
+                Err(_) => {}
+            }
         }
-        Ok(())
+        self.publish_to::<MutatingWebhookConfiguration>(bundle).await
     }
 
     /// Another program applied the manifests in a way that removes the bundle, or recreated a configuration.
@@ -67,6 +79,13 @@ impl TrustAnchors for WebhookBundle {
 }
 
 impl WebhookBundle {
+    /// The bundle of the configurations of this name. `validates` tells whether there is a
+    /// `ValidatingWebhookConfiguration`.
+    #[must_use]
+    pub fn new(client: Client, name: String, validates: bool) -> Self {
+        Self { client, name, validates, is_logged: AtomicBool::new(false) }
+    }
+
     async fn publish_to<K: Configuration>(&self, bundle: &str) -> Result<(), PublishError> {
         let configurations: Api<K> = Api::all(self.client.clone());
         let current = configurations.get(&self.name).await.map_err(|error| self.failed::<K>(&error))?;

@@ -98,6 +98,16 @@ impl Policies {
         self.all.iter().all(|policy| self.rules(policy).next().is_none())
     }
 
+    /// Whether a rule of the webhook is about ConfigMaps.
+    #[must_use]
+    pub fn judge_config_maps(&self) -> bool {
+        let judges = |policy: &Policy| {
+            let settings = policy.spec.rules.no_random_values.as_ref();
+            policy.reach.is_for_all_pods() && settings.is_some_and(|settings| settings.config_maps)
+        };
+        self.all.iter().any(judges)
+    }
+
     /// The rules of a policy that count, with their modes and the administrator's messages.
     pub(super) fn rules<'a>(
         &self,

@@ -66,14 +66,17 @@ impl CredentialPolicySpec {
                 let texts = value.as_array()?.iter().filter_map(Value::as_str);
                 let arguments: Vec<_> = texts.flat_map(words).collect();
                 let named = named_values_of_arguments(&arguments).map(|(_, name, value)| (name, value));
-                random(self.rules.no_random_values.as_ref()?, named, what)
+                // What looks like an option can be a password: `mysql -pSECRET`.
+                random(self.rules.no_random_values.as_ref()?, named)?;
+                Some(format!("{what} has a random value under a credential's name"))
             }
             Test::RandomAnnotations => {
                 let annotations = value.as_object()?.iter();
                 let named =
                     annotations.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
                 let searched = named.filter(|(name, _)| !NOT_SEARCHED.contains(name));
-                random(self.rules.no_random_values.as_ref()?, searched, what)
+                let name = random(self.rules.no_random_values.as_ref()?, searched)?;
+                Some(format!("{what}, {name}, has a random value"))
             }
             Test::AsksForVariables => asks_for_variables(value.as_object()?).then(|| what.to_owned()),
             Test::TokenNotOff => (value.get("automountServiceAccountToken") != Some(&Value::Bool(false)))
@@ -99,20 +102,19 @@ fn parts(variable: &Value) -> (&str, &str) {
 
 /// What is random about a variable: an object with `name` and `value`.
 pub(super) fn in_random_variable(settings: &NoRandomValues, variable: &Value, what: &str) -> Option<String> {
-    random(settings, [parts(variable)], what)
+    let name = random(settings, [parts(variable)])?;
+    Some(format!("{what}, {name}, has a random value"))
 }
 
 /// The first of these names that sounds like a credential and has a random value.
 fn random<'a>(
     settings: &NoRandomValues,
     named: impl IntoIterator<Item = (&'a str, &'a str)>,
-    what: &str,
-) -> Option<String> {
+) -> Option<&'a str> {
     let is_random = |(name, value): &(&str, &str)| {
         sounds_like_credential(name) && !is_among(name, &settings.allow_names) && looks_random(value)
     };
-    let (name, _) = named.into_iter().find(is_random)?;
-    Some(format!("{what}, {name}, has a random value"))
+    named.into_iter().find(is_random).map(|(name, _)| name)
 }
 
 /// What is wrong with a variable: an object with `name` and `value`.

@@ -34,7 +34,10 @@ const PUBLIC: [&str; 9] =
 
 /// Whether a variable, argument, annotation or key of this name may hold a credential.
 pub(super) fn sounds_like_credential(name: &str) -> bool {
-    let lower = INNOCENT.split(' ').fold(name.to_ascii_lowercase(), |name, word| name.replace(word, ""));
+    // An x, so that what stands around the word does not become another.
+    let without = |name: String, word: &str| name.replace(word, "x");
+    let lower = name.to_ascii_lowercase();
+    let lower = if lower.contains("passw") { lower } else { INNOCENT.split(' ').fold(lower, without) };
     if !COMPILED_NAMES.is_match(&lower) {
         return false;
     }
@@ -72,7 +75,7 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// The names and values in a command line, each with the index of the argument that has the value: `--name=value`,
-/// `NAME=value` and `--name value`. Names have no dashes before them.
+/// `NAME=value`, `--name value`, and the header `Name: value` in two words. Names have no dashes before them.
 pub(super) fn named_values_of_arguments<'a>(
     arguments: &'a [&'a str],
 ) -> impl Iterator<Item = (usize, &'a str, &'a str)> {
@@ -87,7 +90,7 @@ pub(super) fn named_values_of_arguments<'a>(
             return Some((index, name, value));
         }
         let before = arguments.get(index.checked_sub(1)?)?;
-        let name = before.strip_prefix('-')?.trim_start_matches('-');
+        let name = before.strip_suffix(':').or_else(|| before.strip_prefix('-'))?.trim_start_matches('-');
         (is_name(name) && !argument.starts_with('-')).then_some((index, name, *argument))
     })
 }
@@ -126,7 +129,7 @@ const SYMBOL: i32 = 22;
 /// them, and 132 with words of other languages; and 197 of 26,107 names of Java classes. [`ENOUGH`] was chosen by the
 /// same measurement.
 pub(super) fn looks_random(value: &str) -> bool {
-    let value = value.trim_ascii();
+    let value = without_scheme(value.trim_ascii());
     let value = &value[..value.floor_char_boundary(LONGEST)];
     value.len() >= SHORTEST
         && !value.contains(|c: char| c.is_whitespace() || c.is_control())
@@ -134,6 +137,16 @@ pub(super) fn looks_random(value: &str) -> bool {
         && !is_place(value)
         && !is_placeholder(value.as_bytes())
         && (has_hexadecimal(value.as_bytes()) || is_unlike_words(without_pod_suffix(value).as_bytes()))
+}
+
+/// The value of a header such as `Authorization: Bearer VALUE` without the word before it.
+fn without_scheme(value: &str) -> &str {
+    let is_scheme =
+        |word: &str| ["basic", "bearer", "token", "apikey"].iter().any(|it| word.eq_ignore_ascii_case(it));
+    value
+        .split_once(' ')
+        .filter(|(word, _)| is_scheme(word))
+        .map_or(value, |(_, rest)| rest.trim_ascii_start())
 }
 
 /// Whether another program puts the value in, or the value is a structure.

@@ -66,7 +66,7 @@ impl Kept {
                 name: "bindery-admission-tls".to_owned(),
                 dns_names: vec!["localhost".to_owned()],
             },
-            anchors: Box::new(WebhookBundle { client: client.clone(), name: name.clone(), validates: false }),
+            anchors: Box::new(WebhookBundle::new(client.clone(), name.clone(), true)),
             presented: presented.clone(),
             metrics: metrics.clone(),
             readiness: Readiness::default(),

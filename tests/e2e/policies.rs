@@ -62,6 +62,8 @@ async fn installed_policies_are_audited_and_hold_without_bindery() {
     until("every kind is read", async || reason().await == "NoReportKind").await;
     assert_eq!(status("audit.namespaces[0].namespace").await, name);
     assert_eq!(status("rules[*].engine").await, "Webhook ApiServer");
+    let ready = async || status("conditions[?(@.type==\"Ready\")].reason").await;
+    until("the webhook's registration is seen", async || ready().await == "Enforced").await;
 
     scenario.installation.scale("deployment/e2e-enforcement", 0).await;
     assert!(is_refused().await, "the API server holds the policy by itself");

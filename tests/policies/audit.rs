@@ -7,7 +7,7 @@ use bindery::{
         credential_policy::{CredentialPolicy, CredentialPolicyStatus, Mode},
         credential_policy_exception::CredentialPolicyException,
     },
-    enforcement::{self, EnforcementError},
+    enforcement::{self, EnforcementError, EnforcementSettings},
     policy,
     telemetry::Metrics,
 };
@@ -85,7 +85,12 @@ impl Audited {
 
     pub(crate) fn start(&mut self) {
         let (client, metrics) = (self.place.client.clone(), self.metrics.clone());
-        self.controller = tokio::spawn(enforcement::run(client, Vec::new(), metrics, self.stop.clone()));
+        self.controller = tokio::spawn(enforcement::run(
+            client,
+            EnforcementSettings::default(),
+            metrics,
+            self.stop.clone(),
+        ));
     }
 
     fn report(&self, kind: usize, namespace: &str) -> Api<DynamicObject> {

@@ -7,7 +7,8 @@ use bindery::{
         credential_policy::{CredentialPolicy, Mode},
         credential_policy_exception::CredentialPolicyException,
     },
-    enforcement, policy,
+    enforcement::{self, EnforcementSettings},
+    policy,
     telemetry::Metrics,
 };
 use k8s_openapi::{
@@ -53,8 +54,12 @@ async fn the_api_server_holds_a_policy_from_its_creation_to_its_deletion() {
         crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
     }
     let stop = CancellationToken::new();
-    let controller =
-        enforcement::run(place.client.clone(), Vec::new(), Arc::new(Metrics::new()), stop.clone());
+    let controller = enforcement::run(
+        place.client.clone(),
+        EnforcementSettings::default(),
+        Arc::new(Metrics::new()),
+        stop.clone(),
+    );
     let controller = tokio::spawn(controller);
     let namespace = place.namespace("shop").await;
     let name = namespace.as_str();

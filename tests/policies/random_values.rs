@@ -15,7 +15,7 @@ use bindery::{
         credential_policy_exception::CredentialPolicyException,
     },
     enforcement::webhook::{HeldPolicies, PATH, PolicyHandler},
-    policy::{self, Namespace, Policies, Subject},
+    policy::{self, Namespace, Policies, Root, Subject, WAYS},
     server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
     telemetry::{Metrics, ops::Readiness},
 };
@@ -63,13 +63,11 @@ fn annotated(name: &str, value: &str) -> Value {
 
 /// Pods and ConfigMaps, and whether they violate the rule.
 fn cases() -> Vec<(&'static str, Value, bool)> {
-    let header =
-        |name: &str| json!({"httpGet": {"port": 80, "httpHeaders": [{"name": name, "value": RANDOM}]}});
-    let exec = json!({"exec": {"command": ["check", "--api-key", RANDOM]}});
     let more = json!({"name": "more", "image": "app:1", "args": [format!("--auth-token={RANDOM}")]});
     let mut initialised = pod(&json!({}));
     initialised["spec"]["initContainers"] = json!([more]);
-    vec![
+    let mut cases = ways();
+    cases.extend([
         ("nothing", pod(&json!({})), false),
         ("letters and digits", variable("SIGNING_KEY", RANDOM), true),
         ("letters only", variable("SESSION_SECRET_V2", "xkvqjzwpmtrbgdhs"), true),
@@ -84,9 +82,12 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
         ("a script", pod(&json!({"args": ["-c", format!("export API_TOKEN='{RANDOM}'; run")]})), true),
         ("an option of another name", pod(&json!({"args": [format!("--revision={RANDOM}")]})), false),
         ("an init container", initialised, true),
-        ("a header of a probe", pod(&json!({"livenessProbe": header("X-Api-Key")})), true),
-        ("a command of a probe", pod(&json!({"readinessProbe": exec})), true),
-        ("a header of a hook", pod(&json!({"lifecycle": {"preStop": header("Authorization")}})), true),
+        (
+            "a header in a command",
+            pod(&json!({"command": ["curl", "-H", format!("X-Api-Key: {RANDOM}")]})),
+            true,
+        ),
+        ("a bearer token", variable("AUTHORIZATION", &format!("Bearer {RANDOM}")), true),
         ("an annotation", annotated("example.com/webhook-token", RANDOM), true),
         (
             "a checksum",
@@ -95,7 +96,29 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
         ),
         ("an entry of a ConfigMap", config_map(&json!({"LEVEL": "info", "COOKIE_SECRET": RANDOM})), true),
         ("an entry of another name", config_map(&json!({"LEVEL": "info", "REVISION": RANDOM})), false),
-    ]
+    ]);
+    cases
+}
+
+/// A pod for each way into a container.
+fn ways() -> Vec<(&'static str, Value, bool)> {
+    let ways = WAYS.iter().filter(|way| way.rule == RULE && way.root == Root::Container);
+    ways.map(|way| (way.path, pod(&at(way.path)), true)).collect()
+}
+
+/// A container with a random value at the end of a way, inside of what the API server requires around it.
+fn at(path: &str) -> Value {
+    let value = match path.rsplit('.').next() {
+        Some("env[]" | "httpHeaders[]") => json!([{"name": "X_Api-Key", "value": RANDOM}]),
+        _ => json!(["app", "--api-key", RANDOM]),
+    };
+    let mut fields = path.trim_end_matches("[]").rsplit('.');
+    let last = fields.next().unwrap();
+    let mut object = json!({last: value});
+    if last == "httpHeaders" {
+        object["port"] = json!(80);
+    }
+    fields.fold(object, |inner, field| json!({field: inner}))
 }
 
 fn expected(is_violated: bool) -> BTreeSet<RuleName> {
@@ -277,6 +300,19 @@ async fn many_variables(place: &Place, modes: &Modes) {
     };
     modes.check(place, "a large pod", &pod("BUILD_2"), false).await;
     modes.check(place, "a large pod with a random key", &pod("SIGNING_KEY"), true).await;
+    let mut arguments = vec!["x".repeat(4_000); 40];
+    arguments.push(format!("--signing-key={RANDOM}"));
+    modes
+        .check(place, "a random key behind long arguments", &self::pod(&json!({"args": arguments})), true)
+        .await;
+    let mut env: Vec<_> =
+        (0..5_000).map(|it| json!({"name": format!("SETTING_{it}"), "value": "x"})).collect();
+    env.push(json!({"name": "SIGNING_KEY", "value": RANDOM}));
+    modes.check(place, "a random key behind many variables", &self::pod(&json!({"env": env})), true).await;
+    let mut data: serde_json::Map<_, _> =
+        (0..600).map(|it| (format!("{it}-{}", "x".repeat(240)), json!("x"))).collect();
+    data.insert("SIGNING_KEY".to_owned(), json!(RANDOM));
+    modes.check(place, "a random key among long ones", &config_map(&Value::Object(data)), true).await;
 }
 
 /// A pod that is older than the policy can be debugged, and the debugging container is judged.

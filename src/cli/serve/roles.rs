@@ -25,7 +25,7 @@ use crate::{
     catalog::{self, CatalogSettings},
     cli::service_names,
     enforcement::{
-        self,
+        self, EnforcementSettings,
         webhook::{HeldPolicies, PolicyHandler},
     },
     install::{broker_secret::BrokerSecret, ca_bundle::WebhookBundle, secret_approvals::Approvals},
@@ -105,7 +105,7 @@ impl Roles {
                 (CertificateSource::Files { certificate, key }, Box::new(TrustedElsewhere))
             } else {
                 let (client, name) = (self.client.clone(), self.args.name.clone());
-                let bundle = WebhookBundle { client, name, validates: self.args.admission.judge_policies };
+                let bundle = WebhookBundle::new(client, name, self.args.admission.judge_policies);
                 (self.own_certificate(Role::Admission), Box::new(bundle))
             };
         let serving =
@@ -228,13 +228,13 @@ impl Roles {
         let ServeArgs { name, namespace, identity, .. } = &self.args;
         let lease = format!("{name}-enforcement");
         let election = Election::new(self.client.clone(), namespace, &lease, identity);
-        let excluded = self.without_policies();
+        let settings = EnforcementSettings { excluded: self.without_policies(), webhook: name.clone() };
         let (client, metrics, stop) = (self.client.clone(), self.metrics.clone(), self.stop.clone());
         tasks.spawn(async move {
             let lead = |term: CancellationToken| {
-                let (client, excluded, metrics) = (client.clone(), excluded.clone(), metrics.clone());
+                let (client, settings, metrics) = (client.clone(), settings.clone(), metrics.clone());
                 async move {
-                    enforcement::run(client, excluded, metrics, term).await.map_err(anyhow::Error::from)
+                    enforcement::run(client, settings, metrics, term).await.map_err(anyhow::Error::from)
                 }
             };
             Box::pin(election.run(stop, lead))

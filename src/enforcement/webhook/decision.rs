@@ -11,7 +11,7 @@ use crate::{
 /// How many places a message names.
 const MOST_PLACES: usize = 10;
 /// The entry in the API server's audit log.
-const VIOLATION: &str = "violation";
+pub(super) const VIOLATION: &str = "violation";
 
 /// Decides about an object by what the policies say.
 pub(super) fn of_verdicts(verdicts: &[Verdict]) -> Decision {

@@ -1,5 +1,5 @@
 //! The policies by which the webhook judges: a cache of all CredentialPolicies and their exceptions. A policy that becomes
-//! invalid counts as it was before, as it does in the API server.
+//! invalid counts as it was before, as it does in the API server, but only until this process ends.
 
 use std::{
     collections::BTreeMap,
@@ -99,15 +99,17 @@ impl HeldPolicies {
         let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
         let all = self.policies.state();
         valid.retain(|name, _| all.iter().any(|policy| policy.name_any() == *name));
-        for policy in all {
+        let is_off = |name: &str| {
+            let present = all.iter().find(|policy| policy.name_any() == name);
+            present.is_some_and(|it| it.metadata.deletion_timestamp.is_some() || stood_down(it).is_some())
+        };
+        for policy in &all {
             if Policies::new(std::slice::from_ref(policy.as_ref()), Vec::new(), Vec::new()).is_ok() {
-                valid.insert(policy.name_any(), policy);
+                valid.insert(policy.name_any(), policy.clone());
             }
         }
-        let is_held = |policy: &&Arc<CredentialPolicy>| {
-            policy.metadata.deletion_timestamp.is_none() && stood_down(policy).is_none()
-        };
-        let held: Vec<_> = valid.values().filter(is_held).map(|policy| policy.as_ref().clone()).collect();
+        let held = valid.iter().filter(|(name, _)| !is_off(name)).map(|(_, policy)| policy.as_ref().clone());
+        let held: Vec<_> = held.collect();
         let exceptions = self.exceptions.state().iter().map(|exception| exception.as_ref().clone()).collect();
         // Each is valid by itself, so all together are.
         let policies = Policies::new(&held, exceptions, self.excluded.clone()).unwrap_or_default();
@@ -132,10 +134,12 @@ async fn watch<K>(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                let is_read = matches!(event, Event::InitDone);
                 writer.apply_watcher_event(&event);
-                changed();
-                if is_read {
+                // A new list counts once it is complete.
+                if !matches!(event, Event::Init | Event::InitApply(_)) {
+                    changed();
+                }
+                if matches!(event, Event::InitDone) {
                     readiness.ready(part);
                 }
             }

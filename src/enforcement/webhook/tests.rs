@@ -181,6 +181,12 @@ async fn an_object_with_too_many_values_violates_the_rule() {
     let (counted, response) = posted(&[policy("p", &of_mode("Enforce"))], request(("", "Pod"), many)).await;
     assert_eq!(counted, "refused");
     assert!(response["status"]["message"].as_str().unwrap().contains("split it"), "{response}");
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": vec!["a"; 60_000]});
+    let request = request(("", "ConfigMap"), map);
+    let of_config_maps = [policy("p", &of_mode("Enforce"))];
+    assert_eq!(posted(&of_config_maps, request.clone()).await.0, "refused");
+    let of_pods = [policy("p", &json!({"rules": {"noRandomValues": {"mode": "Enforce"}}}))];
+    assert_eq!(posted(&of_pods, request).await.0, "unchanged");
 }
 
 /// The labels of a Namespace that cannot be read decide nothing, and nothing waits for them.
@@ -189,11 +195,10 @@ async fn without_the_namespace_the_user_is_told_that_nothing_was_judged() {
     let spec = json!({"rules": {"noRandomValues": {"mode": "Enforce"}},
         "scope": {"namespaceSelector": {"matchLabels": {"team": "a"}}}});
     let (counted, response) = posted(&[policy("p", &spec)], request(("", "Pod"), random_pod())).await;
-    assert_eq!((counted.as_str(), &response["allowed"]), ("unchanged", &json!(true)));
-    assert!(
-        response["warnings"][0].as_str().unwrap().contains("Namespace shop cannot be read"),
-        "{response}"
-    );
+    assert_eq!((counted.as_str(), &response["allowed"]), ("postponed", &json!(true)));
+    for text in [&response["warnings"][0], &response["auditAnnotations"]["violation"]] {
+        assert!(text.as_str().unwrap().contains("Namespace shop cannot be read"), "{response}");
+    }
 }
 
 impl HeldPolicies {

@@ -17,8 +17,11 @@ use super::{
 };
 use crate::apis::bindery::credential_policy::RuleName;
 
-/// The longest text whose names the API server looks for, in bytes. Longer ones go to the webhook in any case.
-const LONGEST_TEXT: usize = 4096;
+/// The longest text in which the API server looks for names, in characters, and the most texts in which it looks. Objects with
+/// longer or more texts go to the webhook in any case: a condition that costs more than the API server grants is an error, and
+/// an error admits the object.
+const LONGEST_TEXT: usize = 128;
+const MOST_TEXTS: usize = 500;
 
 /// What the chart needs to register the webhook.
 #[derive(Debug, Serialize)]
@@ -46,7 +49,9 @@ pub fn webhook_rules() -> WebhookRules {
     let names = |conditions: Vec<MatchCondition>, expression| {
         conditions.into_iter().chain([condition("names-a-credential", expression)]).collect()
     };
-    let entries = format!("dyn(object).?data.orValue({{}}).exists(k, {})", sounds_like_credential("k"));
+    let data = "dyn(object).?data.orValue({})";
+    let entries =
+        format!("{data}.size() > {MOST_TEXTS} || {data}.exists(k, {})", sounds_like_credential("k"));
     WebhookRules {
         pods: Requests { rules: pods::resources(), match_conditions: names(pods::conditions(), in_pods()) },
         config_maps: Requests {
@@ -64,12 +69,21 @@ fn in_pods() -> String {
     };
     let lists = ["containers", "initContainers", "ephemeralContainers"];
     let lists = lists.map(|field| format!("t.?spec.?{field}.orValue([])")).join(" + ");
+    let counts: Vec<_> = ways(Root::Container).map(|way| count("c", way.path)).collect();
     format!(
-        "[{}].exists(t, {} || ({lists}).exists(c, {}))",
+        "[{}].exists(t, {} > {MOST_TEXTS} || ({lists}).map(c, {}).sum() > {MOST_TEXTS} || {} || ({lists}).exists(c, {}))",
         pods::TEMPLATE,
+        any(ways(Root::Template).map(|way| count("t", way.path))),
+        counts.join(" + "),
         offends("t", Root::Template),
         offends("c", Root::Container)
     )
+}
+
+/// How many items or entries a list or map at the end of a path has.
+fn count(value: &str, path: &str) -> String {
+    let fields: String = path.trim_end_matches("[]").split('.').map(|field| format!(".?{field}")).collect();
+    format!("{value}{fields}.orValue([]).size()")
 }
 
 fn test(way: &Way, value: &str) -> String {

@@ -55,6 +55,11 @@ fn a_policy_that_becomes_invalid_counts_as_before_until_it_is_deleted() {
     let invalid = policy(invalid, json!({}));
     cache.apply(Event::Apply(invalid.clone()));
     assert_eq!(cache.rules("shop"), 1);
+    let mut off = invalid.clone();
+    off.metadata.annotations =
+        Some([(crate::contract::policy::STOOD_DOWN.to_owned(), "me".to_owned())].into());
+    cache.apply(Event::Apply(off));
+    assert_eq!(cache.rules("shop"), 0, "an invalid policy can be switched off, too");
     cache.apply(Event::Delete(invalid));
     assert!(cache.held.present().is_empty());
 }

@@ -109,7 +109,7 @@ fn ways() -> Vec<(&'static str, Value, bool)> {
 /// A container with a random value at the end of a way, inside of what the API server requires around it.
 fn at(path: &str) -> Value {
     let value = match path.rsplit('.').next() {
-        Some("env[]" | "httpHeaders[]") => json!([{"name": "X_Api-Key", "value": RANDOM}]),
+        Some("env[]" | "httpHeaders[]") => json!([{"name": "ApiKey", "value": RANDOM}]),
         _ => json!(["app", "--api-key", RANDOM]),
     };
     let mut fields = path.trim_end_matches("[]").rsplit('.');

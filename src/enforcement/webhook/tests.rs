@@ -51,14 +51,14 @@ fn request(kind: (&str, &str), object: Value) -> Value {
     request
 }
 
-fn pod(container: Value) -> Value {
+fn pod(container: &Value) -> Value {
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {}});
     pod["spec"]["containers"] = json!([container]);
     pod
 }
 
 fn random_pod() -> Value {
-    pod(json!({"name": "app", "env": [{"name": "SIGNING_KEY", "value": RANDOM}]}))
+    pod(&json!({"name": "app", "env": [{"name": "SIGNING_KEY", "value": RANDOM}]}))
 }
 
 fn deployment(pod: Value) -> Value {
@@ -112,8 +112,8 @@ async fn a_refusal_says_which_policy_which_place_and_what_to_do() {
 async fn other_objects_stay_unchanged() {
     let policies = [policy("p", &of_mode("Enforce"))];
     for object in [
-        pod(json!({"name": "app", "env": [{"name": "SIGNING_KEY", "value": "the-name-of-a-key"}]})),
-        pod(json!({"name": "app", "env": [{"name": "BUILD", "value": RANDOM}]})),
+        pod(&json!({"name": "app", "env": [{"name": "SIGNING_KEY", "value": "the-name-of-a-key"}]})),
+        pod(&json!({"name": "app", "env": [{"name": "BUILD", "value": RANDOM}]})),
     ] {
         let (counted, response) = posted(&policies, request(("", "Pod"), object)).await;
         assert_eq!((counted.as_str(), &response["allowed"]), ("unchanged", &json!(true)));
@@ -138,7 +138,7 @@ async fn of_a_debugged_pod_only_the_new_containers_are_judged() {
         "unchanged",
         "the pod is older than the policy"
     );
-    let mut pod = pod(json!({"name": "app"}));
+    let mut pod = pod(&json!({"name": "app"}));
     pod["spec"]["ephemeralContainers"] = random_pod()["spec"]["containers"].clone();
     assert_eq!(posted(&policies, debug(pod)).await.0, "refused");
 }
@@ -177,7 +177,7 @@ async fn an_exception_counts() {
 /// An object must not become exempt by its size.
 #[tokio::test]
 async fn an_object_with_too_many_values_violates_the_rule() {
-    let many = pod(json!({"name": "app", "args": vec!["a"; 60_000]}));
+    let many = pod(&json!({"name": "app", "args": vec!["a"; 60_000]}));
     let (counted, response) = posted(&[policy("p", &of_mode("Enforce"))], request(("", "Pod"), many)).await;
     assert_eq!(counted, "refused");
     assert!(response["status"]["message"].as_str().unwrap().contains("split it"), "{response}");

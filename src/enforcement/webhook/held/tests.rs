@@ -21,8 +21,8 @@ impl Cache {
         Self { held: HeldPolicies::of(policies, reflector::store().0, vec!["bindery".to_owned()]), writer }
     }
 
-    fn apply(&mut self, event: Event<CredentialPolicy>) {
-        self.writer.apply_watcher_event(&event);
+    fn apply(&mut self, event: &Event<CredentialPolicy>) {
+        self.writer.apply_watcher_event(event);
         self.held.refresh();
     }
 
@@ -40,35 +40,35 @@ fn rules() -> Value {
 fn only_rules_of_the_webhook_are_judged_and_not_in_excluded_namespaces() {
     let mut cache = Cache::new();
     assert!(cache.held.present().is_empty());
-    cache.apply(Event::Apply(policy(json!({"rules": {"filesOnly": {}}}), json!({}))));
+    cache.apply(&Event::Apply(policy(json!({"rules": {"filesOnly": {}}}), json!({}))));
     assert!(cache.held.present().is_empty(), "the API server evaluates filesOnly");
-    cache.apply(Event::Apply(policy(rules(), json!({}))));
+    cache.apply(&Event::Apply(policy(rules(), json!({}))));
     assert_eq!((cache.rules("shop"), cache.rules("bindery"), cache.rules("kube-system")), (1, 0, 0));
 }
 
 #[test]
 fn a_policy_that_becomes_invalid_counts_as_before_until_it_is_deleted() {
     let mut cache = Cache::new();
-    cache.apply(Event::Apply(policy(rules(), json!({}))));
+    cache.apply(&Event::Apply(policy(rules(), json!({}))));
     let mut invalid = rules();
     invalid["overrides"] = json!([{"mode": "Audit"}]);
     let invalid = policy(invalid, json!({}));
-    cache.apply(Event::Apply(invalid.clone()));
+    cache.apply(&Event::Apply(invalid.clone()));
     assert_eq!(cache.rules("shop"), 1);
     let mut off = invalid.clone();
     off.metadata.annotations =
         Some([(crate::contract::policy::STOOD_DOWN.to_owned(), "me".to_owned())].into());
-    cache.apply(Event::Apply(off));
+    cache.apply(&Event::Apply(off));
     assert_eq!(cache.rules("shop"), 0, "an invalid policy can be switched off, too");
-    cache.apply(Event::Delete(invalid));
+    cache.apply(&Event::Delete(invalid));
     assert!(cache.held.present().is_empty());
 }
 
 #[test]
 fn a_policy_that_somebody_switched_off_does_not_count() {
     let mut cache = Cache::new();
-    cache.apply(Event::Apply(policy(rules(), json!({crate::contract::policy::STOOD_DOWN: "me: outage"}))));
+    cache.apply(&Event::Apply(policy(rules(), json!({crate::contract::policy::STOOD_DOWN: "me: outage"}))));
     assert!(cache.held.present().is_empty());
-    cache.apply(Event::Apply(policy(rules(), json!({}))));
+    cache.apply(&Event::Apply(policy(rules(), json!({}))));
     assert_eq!(cache.rules("shop"), 1);
 }

@@ -310,7 +310,15 @@ impl Place {
     }
 
     pub(crate) async fn stack(&self, kind: &str, name: &str) -> Option<Stack> {
-        self.account.stack(&self.stack_name(kind, name)).await.unwrap()
+        let name = self.stack_name(kind, name);
+        let mut found = None;
+        // The emulator may close an idle connection while the request is on its way.
+        until("CloudFormation answers", async || {
+            found = self.account.stack(&name).await.ok();
+            found.is_some()
+        })
+        .await;
+        found.flatten()
     }
 }
 

@@ -54,7 +54,10 @@ impl AwsError {
         let request_id = error.request_id().map(ToOwned::to_owned);
         let SdkError::ServiceError(answered) = error else {
             let is_lost = match error {
-                SdkError::DispatchFailure(failure) => failure.is_io() || failure.is_timeout(),
+                // The client classifies an other failure only if a connection was lost before the answer.
+                SdkError::DispatchFailure(failure) => {
+                    failure.is_io() || failure.is_timeout() || failure.as_other().is_some()
+                }
                 SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
                 _ => false,
             };

@@ -12,6 +12,7 @@ use bindery_test_support::ministack::{ACCOUNT, Key, Ministack, REGION};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::NamedTempFile;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::{
     policy::{Statement, Use},
@@ -40,11 +41,15 @@ struct Of {
 }
 
 fn settings(server: &Ministack, caller: &Key) -> (AccountSettings, NamedTempFile) {
+    settings_at(server.endpoint(), caller)
+}
+
+fn settings_at(endpoint: String, caller: &Key) -> (AccountSettings, NamedTempFile) {
     let secret = NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), &caller.secret).unwrap();
     let settings = AccountSettings {
         region: Some(REGION.to_owned()),
-        endpoint: Some(server.endpoint()),
+        endpoint: Some(endpoint),
         credentials: Credentials::AccessKey {
             id: KeyId::Given(caller.id.clone()),
             secret_file: secret.path().to_owned(),
@@ -355,4 +360,20 @@ async fn what_keeps_calls_from_being_sent_is_named() {
     let without = AccountSettings { credentials: key, ..settings };
     let error = Account::new(without).caller().await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/secret") && error.contains("name the file"), "{error}");
+}
+
+/// A server or proxy that goes away while it has a request.
+#[tokio::test]
+async fn a_connection_that_is_lost_before_the_answer_is_no_problem_of_credentials() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            // The client has begun its request, and gets no answer.
+            let _ = connection.read(&mut [0; 1024]).await;
+        }
+    });
+    let (settings, _secret) = settings_at(endpoint, &Key::root());
+    let error = Account::new(settings).stack("orders").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }

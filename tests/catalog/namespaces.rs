@@ -290,8 +290,8 @@ async fn the_end_of_a_ttl_is_announced_can_be_extended_and_comes() {
 async fn a_running_pod_keeps_the_service_of_its_namespace() {
     let branches =
         Branches::new(json!({"ttl": {"after": "4s", "since": "LastPod", "warnBefore": "1s"}})).await;
-    let namespace = branches.branch(json!({})).await;
-    branches.ready(&namespace).await;
+    // The pod may take longer than the ttl to run, so the namespace is selected only then.
+    let namespace = branches.branch(json!({"branches": "later"})).await;
     let pods: Api<k8s_openapi::api::core::v1::Pod> =
         Api::namespaced(branches.place.client.clone(), &namespace);
     let pod = json!({"metadata": {"name": "app"}, "spec": {"containers": [{"name": "app", "image": "busybox:1.35",
@@ -302,6 +302,8 @@ async fn a_running_pod_keeps_the_service_of_its_namespace() {
     })
     .await;
     until("a running pod", async || json!(pods.get("app").await.unwrap().status)["phase"] == "Running").await;
+    branches.label(&namespace, json!({"labels": {"branches": branches.place.broker.suffix}})).await;
+    branches.ready(&namespace).await;
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(8) {
         assert!(branches.instance(&namespace).await.is_some(), "lost after {:?}", started.elapsed());

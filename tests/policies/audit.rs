@@ -14,7 +14,6 @@ use bindery::{
 use bindery_test_support::cluster;
 use k8s_openapi::{
     api::{core::v1::Namespace, events::v1::Event},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{
@@ -49,11 +48,7 @@ impl Audited {
     pub(crate) async fn new(name: &str) -> Self {
         let only = OnlyController::wait().await;
         let place = Place::new(name).await;
-        let parameters = PatchParams::apply("tests").force();
-        let crds: Api<CustomResourceDefinition> = Api::all(place.client.clone());
-        for crd in policy::crds().into_iter().chain(REPORTS.map(definition)) {
-            crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
-        }
+        place.define(policy::crds().into_iter().chain(REPORTS.map(definition))).await;
         let audited = Self {
             _only: only,
             metrics: Arc::new(Metrics::new()),

@@ -16,10 +16,11 @@ use bindery::{
 use bindery_test_support::cluster;
 use k8s_openapi::{
     api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
     client::Body,
 };
@@ -73,6 +74,15 @@ impl Place {
         let name = self.unique(name);
         cluster::create_namespace(&self.client, &name, metadata).await;
         name
+    }
+
+    /// Creates definitions of kinds. The API server serves the kinds a moment later.
+    pub(crate) async fn define(&self, definitions: impl IntoIterator<Item = CustomResourceDefinition>) {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for crd in definitions {
+            let (name, parameters) = (crd.name_any(), PatchParams::apply("tests").force());
+            crds.patch(&name, &parameters, &Patch::Apply(&crd)).await.unwrap();
+        }
     }
 
     /// Applies what a policy without exceptions compiles to.

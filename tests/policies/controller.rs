@@ -11,9 +11,8 @@ use bindery::{
     policy,
     telemetry::Metrics,
 };
-use k8s_openapi::{
-    api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use kube::{
     Api, ResourceExt,
@@ -48,11 +47,8 @@ async fn objects(place: &Place, name: &str) -> Vec<String> {
 async fn the_api_server_holds_a_policy_from_its_creation_to_its_deletion() {
     let _only = OnlyController::wait().await;
     let place = Place::new("controller").await;
-    let (parameters, make) = (PatchParams::apply("tests").force(), PostParams::default());
-    let crds: Api<CustomResourceDefinition> = Api::all(place.client.clone());
-    for crd in policy::crds() {
-        crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
-    }
+    let make = PostParams::default();
+    place.define(policy::crds()).await;
     let stop = CancellationToken::new();
     let controller = enforcement::run(
         place.client.clone(),
@@ -116,11 +112,7 @@ async fn the_api_server_holds_a_policy_from_its_creation_to_its_deletion() {
 #[tokio::test]
 async fn the_schema_refuses_incomplete_objects() {
     let place = Place::new("schema").await;
-    let parameters = PatchParams::apply("tests").force();
-    let crds: Api<CustomResourceDefinition> = Api::all(place.client.clone());
-    for crd in policy::crds() {
-        crds.patch(&crd.name_any(), &parameters, &Patch::Apply(&crd)).await.unwrap();
-    }
+    place.define(policy::crds()).await;
     let policies: Api<CredentialPolicy> = Api::all(place.client.clone());
     until("the kind is served", async || policies.list(&ListParams::default()).await.is_ok()).await;
     for (kind, spec, expected) in [

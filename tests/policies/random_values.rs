@@ -3,11 +3,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::TcpListener,
     sync::Arc,
 };
 
-use axum::Router;
 use bindery::{
     admission::router::Routes,
     apis::bindery::{
@@ -15,20 +13,16 @@ use bindery::{
         credential_policy_exception::CredentialPolicyException,
     },
     enforcement::webhook::{HeldPolicies, PATH, PolicyHandler},
-    policy::{self, Namespace, Policies, Root, Subject, WAYS},
-    server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
+    policy::{Namespace, Policies, Root, Subject, WAYS},
     telemetry::{Metrics, ops::Readiness},
 };
-use k8s_openapi::{
-    ByteString, api::admissionregistration::v1::ValidatingWebhookConfiguration,
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition, jiff::Timestamp,
-};
+use k8s_openapi::{ByteString, jiff::Timestamp};
 use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    Api,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{Answer, OnlyController, Place, until},
@@ -36,6 +30,7 @@ use crate::{
     engines::{by_command_with, change_by_function},
     objects::{ending_soon, exception, policy},
     table::{WORKLOADS, workload},
+    webhook::Webhook,
 };
 
 const RULE: RuleName = RuleName::NoRandomValues;
@@ -144,14 +139,12 @@ fn the_function_and_the_command_agree_on_random_values() {
 }
 
 /// The webhook of the chart on this machine.
-struct Webhook {
-    configurations: Api<ValidatingWebhookConfiguration>,
-    name: String,
+struct ChartWebhook {
+    webhook: Webhook,
     metrics: Arc<Metrics>,
-    _stop: DropGuard,
 }
 
-impl Webhook {
+impl ChartWebhook {
     /// Registers the webhook for namespaces with these labels.
     async fn start(place: &Place, labels: &Value) -> Self {
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
@@ -161,12 +154,10 @@ impl Webhook {
         tokio::spawn(async move { ended.run_until_cancelled(Box::pin(watch)).await });
         let handler = PolicyHandler::new(place.client.clone(), held);
         let router = Routes::new(metrics.clone()).handle(PATH, handler).into_router();
-        let (port, bundle) = serve(router, &stop);
-        let configurations: Api<ValidatingWebhookConfiguration> = Api::all(place.client.clone());
         let name = place.unique("random");
-        let configuration = configuration(&name, port, &bundle, labels);
-        configurations.create(&PostParams::default(), &configuration).await.unwrap();
-        Self { configurations, name, metrics, _stop: stop.drop_guard() }
+        let webhooks = |port: u16, bundle: &ByteString| webhooks(port, bundle, labels);
+        let webhook = Webhook::register(place, &name, router, stop, webhooks).await;
+        Self { webhook, metrics }
     }
 
     /// How many objects the API server sent.
@@ -175,30 +166,10 @@ impl Webhook {
         let counted = text.lines().filter(|line| line.starts_with("bindery_admissions_total{"));
         counted.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
-
-    async fn finish(self) {
-        self.configurations.delete(&self.name, &DeleteParams::default()).await.unwrap();
-    }
 }
 
-/// Serves on this machine until `stop`. Returns the port and the CA bundle.
-fn serve(router: Router, stop: &CancellationToken) -> (u16, ByteString) {
-    let certificate = ServingCertificate::generate(&["localhost".to_owned()], Timestamp::now()).unwrap();
-    let presented = PresentedCertificate::default();
-    presented.present(&certificate.leaf).unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let tls = TlsSettings { certificate: presented, clients: None };
-    tokio::spawn(serve_tls(address, router, tls, stop.clone()));
-    (address.port(), ByteString(certificate.bundle.into_bytes()))
-}
-
-/// The configuration with the rules and conditions that the chart has.
-fn configuration(
-    name: &str,
-    port: u16,
-    bundle: &ByteString,
-    labels: &Value,
-) -> ValidatingWebhookConfiguration {
+/// The webhooks with the rules and conditions that the chart has.
+fn webhooks(port: u16, bundle: &ByteString, labels: &Value) -> Value {
     let chart: Value =
         serde_saphyr::from_str(include_str!("../../charts/bindery/policy-webhook.yaml")).unwrap();
     let webhook = |name: &str, requests: &Value| {
@@ -207,8 +178,7 @@ fn configuration(
             "matchConditions": requests["matchConditions"], "namespaceSelector": {"matchLabels": labels},
             "clientConfig": {"url": format!("https://localhost:{port}{PATH}"), "caBundle": bundle}})
     };
-    let webhooks = [webhook("pods", &chart["pods"]), webhook("config-maps", &chart["configMaps"])];
-    serde_json::from_value(json!({"metadata": {"name": name}, "webhooks": webhooks})).unwrap()
+    json!([webhook("pods", &chart["pods"]), webhook("config-maps", &chart["configMaps"])])
 }
 
 /// A namespace for each mode, and a policy with these modes.
@@ -250,12 +220,11 @@ impl Modes {
 async fn the_webhook_agrees_in_every_mode_and_kind_and_nothing_waits_for_it() {
     let _only = OnlyController::wait().await;
     let place = Place::new("random").await;
-    let crds: Api<CustomResourceDefinition> = Api::all(place.client.clone());
-    for crd in policy::crds() {
-        crds.patch(&crd.name_any(), &PatchParams::apply("tests").force(), &Patch::Apply(&crd)).await.unwrap();
-    }
+    place.define(bindery::policy::crds()).await;
+    let policies: Api<CredentialPolicy> = Api::all(place.client.clone());
+    until("the kind is served", async || policies.list(&ListParams::default()).await.is_ok()).await;
     let labels = json!({"set": place.unique("set")});
-    let webhook = Webhook::start(&place, &labels).await;
+    let chart = ChartWebhook::start(&place, &labels).await;
     let modes = Modes::create(&place, &labels).await;
     let bad = variable("SIGNING_KEY", RANDOM);
     let is_refused = async || place.create(&modes.enforced, &bad).await == Answer::Refused { rule: RULE };
@@ -269,14 +238,14 @@ async fn the_webhook_agrees_in_every_mode_and_kind_and_nothing_waits_for_it() {
     }
     many_variables(&place, &modes).await;
 
-    let before = webhook.reviews();
+    let before = chart.reviews();
     modes.check(&place, "a pod without such names", &variable("LOG_LEVEL", RANDOM), false).await;
-    assert_eq!(webhook.reviews(), before, "the API server sends only what may violate the rule");
+    assert_eq!(chart.reviews(), before, "the API server sends only what may violate the rule");
 
     debugging(&place, &modes).await;
     an_exception(&place, &modes, is_refused).await;
 
-    webhook.finish().await;
+    chart.webhook.finish().await;
     until("the webhook is gone", async || !is_refused().await).await;
     modes.policies.delete(&modes.policy, &DeleteParams::default()).await.unwrap();
 }

@@ -1,4 +1,5 @@
-//! A validating webhook for comparison: what a request costs if policies are judged by a server instead of the API server.
+//! Validating webhooks on this machine: one for comparison, which shows what a request costs if policies are judged by a
+//! server instead of the API server, and those that other tests register.
 
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc};
 
@@ -7,7 +8,9 @@ use bindery::{
     policy::{Namespace, Policies, Subject},
     server::{PresentedCertificate, TlsSettings, pki::ServingCertificate, serve_tls},
 };
-use k8s_openapi::{api::admissionregistration::v1::ValidatingWebhookConfiguration, jiff::Timestamp};
+use k8s_openapi::{
+    ByteString, api::admissionregistration::v1::ValidatingWebhookConfiguration, jiff::Timestamp,
+};
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
@@ -17,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::Place;
 
-/// A webhook for the pods of one namespace.
+/// A webhook on this machine.
 pub(crate) struct Webhook {
     configurations: Api<ValidatingWebhookConfiguration>,
     name: String,
@@ -25,26 +28,41 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// Registers a webhook on this machine that judges pods by these policies.
+    /// Registers a webhook that judges pods of a namespace by these policies.
     pub(crate) async fn start(place: &Place, namespace: &str, policies: Policies) -> Self {
+        let router = Router::new().route("/", post(review)).with_state(Arc::new(policies));
+        let webhooks = |port: u16, bundle: &ByteString| {
+            json!([{
+                "name": "pods.bindery.test", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+                "clientConfig": {"url": format!("https://localhost:{port}/"), "caBundle": bundle},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}])
+        };
+        Self::register(place, namespace, router, CancellationToken::new(), webhooks).await
+    }
+
+    /// Serves the router until `stop` or the end of the webhook, and registers what `webhooks` makes of its port and its CA
+    /// bundle.
+    pub(crate) async fn register(
+        place: &Place,
+        name: &str,
+        router: Router,
+        stop: CancellationToken,
+        webhooks: impl Fn(u16, &ByteString) -> Value,
+    ) -> Self {
         let certificate = ServingCertificate::generate(&["localhost".to_owned()], Timestamp::now()).unwrap();
         let presented = PresentedCertificate::default();
         presented.present(&certificate.leaf).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let router = Router::new().route("/", post(review)).with_state(Arc::new(policies));
         let tls = TlsSettings { certificate: presented, clients: None };
         tokio::spawn(serve_tls(address, router, tls, stop.clone()));
-        let bundle = k8s_openapi::ByteString(certificate.bundle.into_bytes());
-        let configuration = json!({"metadata": {"name": namespace}, "webhooks": [{
-            "name": "pods.bindery.test", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
-            "clientConfig": {"url": format!("https://localhost:{}/", address.port()), "caBundle": bundle},
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}]});
+        let bundle = ByteString(certificate.bundle.into_bytes());
+        let configuration =
+            json!({"metadata": {"name": name}, "webhooks": webhooks(address.port(), &bundle)});
         let configurations: Api<ValidatingWebhookConfiguration> = Api::all(place.client.clone());
         let configuration = serde_json::from_value(configuration).unwrap();
         configurations.create(&PostParams::default(), &configuration).await.unwrap();
-        Self { configurations, name: namespace.to_owned(), _stop: stop.drop_guard() }
+        Self { configurations, name: name.to_owned(), _stop: stop.drop_guard() }
     }
 
     pub(crate) async fn finish(self) {

@@ -182,10 +182,11 @@ pub mod branch {
 /// The environment variables of well-known services, by the service's name or type: pairs of a variable and the
 /// credentials key that holds its value. The broker publishes them in its catalog; the catalog's controllers use them
 /// for brokers that publish none.
-const WELL_KNOWN_VARIABLES: [(&str, Variables); 5] = [
+const WELL_KNOWN_VARIABLES: [(&str, Variables); 6] = [
     ("cockroachdb", &[("COCKROACH_URL", "uri")]),
     ("postgresql", &[("DATABASE_URL", "uri")]),
     ("mysql", &[("DATABASE_URL", "uri")]),
+    ("rabbitmq", &[("AMQP_URL", "uri")]),
     ("dh-sqs", &[("QUEUE_URL", "QueueURL"), ("QUEUE_ARN", "QueueARN")]),
     ("sqs", &[("QUEUE_URL", "QueueURL"), ("QUEUE_ARN", "QueueARN")]),
 ];

@@ -6,11 +6,13 @@ pub mod aws;
 mod call;
 mod credentials;
 mod digest;
+mod error_chain;
 mod error_kind;
 mod rate;
 mod retry;
 mod xml;
 
+pub(crate) use self::error_chain::error_chain;
 pub use self::{
     call::{Call, Retry},
     credentials::{AssumedRole, Credentials, KeyId},

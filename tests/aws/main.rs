@@ -9,6 +9,7 @@ mod databases;
 mod faults;
 mod kills;
 mod leftovers;
+mod message_brokers;
 mod pods;
 mod prerequisites;
 mod queues;

@@ -18,7 +18,7 @@ backends:
     region: eu-west-1
     endpoint: https://vpce-1.example.com
     secretName: aws-key
-    secretKeys: [accessKeyId, secretAccessKey, rds-ca.crt]
+    secretKeys: [accessKeyId, secretAccessKey, rds-ca.crt, mq-ca.crt]
     role: {arn: 'arn:aws:iam::210987654321:role/bindery', externalId: contract-7}
     cloudformationRoleArn: arn:aws:iam::123456789012:role/deploy
     permissionsBoundaryArn: arn:aws:iam::123456789012:policy/boundary
@@ -70,6 +70,7 @@ fn a_backend_on_aws_gets_all_its_settings_and_its_key_from_a_secret() {
         ("accessKeyId", "accessKeyIdFile"),
         ("secretAccessKey", "secretAccessKeyFile"),
         ("rds-ca.crt", "rdsCaFile"),
+        ("mq-ca.crt", "mqCaFile"),
     ];
     for (key, setting) in files {
         let file = format!("/etc/bindery/backends/cloud/{key}");

@@ -100,7 +100,7 @@ fn the_charts_values_accept_the_same_fields_except_files() {
     of_backends.extend(["secretName", "secretKeys"].map(ToOwned::to_owned));
     assert_eq!(fields("/definitions/backendOnServer/properties"), of_backends);
     let mut on_aws = parsed("{backends: {m: {type: aws, zzz: 1}}, services: []}");
-    for name in ["accessKeyIdFile", "secretAccessKeyFile", "rdsCaFile"] {
+    for name in ["accessKeyIdFile", "secretAccessKeyFile", "rdsCaFile", "mqCaFile"] {
         assert!(on_aws.remove(name), "{name}");
     }
     on_aws.extend(["type", "limits", "secretName", "secretKeys"].map(ToOwned::to_owned));

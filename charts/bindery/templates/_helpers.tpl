@@ -140,7 +140,7 @@ services by themselves.
 {{- $entry := omit $backend "secretName" "secretKeys" -}}
 {{- $files := dict "password" "passwordFile" "ca.crt" "caFile" "tls.crt" "certFile" "tls.key" "keyFile"
       "accessKeyId" "accessKeyIdFile" "secretAccessKey" "secretAccessKeyFile"
-      "rds-ca.crt" "rdsCaFile" "accessKeySecret" "accessKeySecretFile" "catalog.yaml" "catalogFile" -}}
+      "rds-ca.crt" "rdsCaFile" "mq-ca.crt" "mqCaFile" "accessKeySecret" "accessKeySecretFile" "catalog.yaml" "catalogFile" -}}
 {{- $clientCa := dict "client-ca.crt" "certFile" "client-ca.key" "keyFile" -}}
 {{- range $key := $backend.secretKeys | default (list) -}}
 {{- $file := printf "%s/%s" $folder $key -}}

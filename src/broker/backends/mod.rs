@@ -10,8 +10,11 @@ mod choice;
 mod cloud_error;
 #[cfg(any(test, feature = "fake-backend"))]
 pub mod fake;
+mod hosted;
 mod mounted;
 mod outcome;
+mod password;
+mod rabbitmq;
 mod registry;
 mod resource;
 mod service_account;

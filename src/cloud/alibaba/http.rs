@@ -6,6 +6,7 @@ use reqwest::{Method, redirect::Policy};
 use url::Url;
 
 use super::{AlibabaError, Call, ErrorKind};
+use crate::cloud::error_chain;
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// RDS answers some calls only after many seconds.
@@ -107,19 +108,5 @@ async fn send(
 
 /// The URL stays out of the error, since its query may hold a password.
 fn lost(call: Call<'_>, error: reqwest::Error) -> AlibabaError {
-    AlibabaError::new(call, ErrorKind::Unavailable, cause(&error.without_url()))
-}
-
-/// An error and its causes, without repetitions.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
+    AlibabaError::new(call, ErrorKind::Unavailable, error_chain(&error.without_url()))
 }

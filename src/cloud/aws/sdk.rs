@@ -7,6 +7,8 @@ use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_sts::error::SdkError;
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
 
+use crate::cloud::error_chain;
+
 /// The SDK's default credentials: environment, profile, web identity (IRSA), container and EKS pod identity, instance.
 pub(crate) fn default_chain() -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new();
@@ -22,24 +24,10 @@ where
 {
     match error {
         SdkError::DispatchFailure(failure) => {
-            failure.as_connector_error().map_or_else(String::new, |error| chain(error))
+            failure.as_connector_error().map_or_else(String::new, |error| error_chain(error))
         }
-        other => other.source().map_or_else(|| other.to_string(), chain),
+        other => other.source().map_or_else(|| other.to_string(), error_chain),
     }
-}
-
-/// An error and its causes, without repetitions.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// The address of a service.

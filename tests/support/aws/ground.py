@@ -13,10 +13,14 @@ import json
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
+import uuid
+from base64 import b64encode
 from urllib.parse import parse_qs
+from urllib.request import Request, urlopen
 
 HOST = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
 LISTENER = socket.create_server((HOST, 0))
@@ -44,6 +48,7 @@ FAULTS = {
     "unavailable": 0,  # this many next calls answer 503
     "fail_creations": 0,  # this many next creations of resources fail
     "fail_updates": 0,  # this many next updates of resources fail
+    "message_broker": None,  # management URL, AMQP URL, user and password of the RabbitMQ that stands in for Amazon MQ
     "databases": {},  # engine -> host, port, user and password of the server that stands in for Amazon RDS
     "hang_at": 0,  # the call with this number, and all later ones, get no answer
     "hang_after_work": False,  # whether the call that hangs has had its effect
@@ -66,6 +71,8 @@ ACTIONS = {
     "AWS::Athena::WorkGroup": ("athena:CreateWorkGroup", "athena:DeleteWorkGroup", "arn:aws:athena:{region}:{account}:workgroup/{name}"),
     "AWS::RDS::DBInstance": ("rds:CreateDBInstance", "rds:DeleteDBInstance", "arn:aws:rds:{region}:{account}:db:awsservicebroker-{name}"),
     "AWS::RDS::DBCluster": ("rds:CreateDBCluster", "rds:DeleteDBCluster", "arn:aws:rds:{region}:{account}:cluster:awsservicebroker-{name}"),
+    "AWS::AmazonMQ::Broker": ("mq:CreateBroker", "mq:DeleteBroker", "arn:aws:mq:{region}:{account}:broker:{name}"),
+    "AWS::SecretsManager::Secret": ("secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "arn:aws:secretsmanager:{region}:{account}:secret:{name}-a1b2c3"),
     "AWS::IAM::User": ("iam:CreateUser", "iam:DeleteUser", "arn:aws:iam::{account}:user/{name}"),
 }
 
@@ -84,7 +91,9 @@ def check_deploy_role(resource_type, stack, name, is_delete):
     arn = arn.format(region=region, account=account, name=name.rsplit("/")[-1].rsplit(":")[-1])
     role_name = role.rsplit("/")[-1]
     caller = f"arn:aws:sts::{account}:assumed-role/{role_name}/AWSCloudFormation"
-    context = evaluator.EvalContext(caller, "AssumedRole", account, action, arn, region)
+    # CloudFormation tags what it creates with the tags of the stack.
+    tags = {} if is_delete else {tag["Key"]: tag["Value"] for tag in handlers._resolve_stack(stack).get("Tags", [])}
+    context = evaluator.EvalContext(caller, "AssumedRole", account, action, arn, region, request_tags=tags)
     if evaluator.evaluate(context, evaluator._gather_role_policies(role_name, account)).decision != "Allow":
         raise ValueError(
             f"User: {caller} is not authorized to perform: {action} on resource: {arn} because no identity-based policy "
@@ -112,6 +121,38 @@ def with_database(resource_type, properties, made):
     return name, attributes | address | {"MasterUserSecret.SecretArn": secret}
 
 
+# ministack has no message brokers in stacks. The master user is created on the server of the tests, as Amazon MQ would.
+BROKERS = {}  # id -> attributes
+
+
+def create_broker(logical_id, properties, stack):
+    user = properties["Users"][0]
+    password = user["Password"]
+    if not 12 <= len(password) <= 250 or len(set(password)) < 4 or any(letter in ",:=" for letter in password):
+        raise ValueError("The password must have 12 to 250 characters without ',', ':' and '=' (Service: AmazonMQ, Status Code: 400, Request ID: ground)")
+    if len(properties["BrokerName"]) > 50 or properties["EngineType"] != "RABBITMQ":
+        raise ValueError("Invalid broker (Service: AmazonMQ, Status Code: 400, Request ID: ground)")
+    is_public = properties["PubliclyAccessible"] in (True, "true")
+    if is_public and properties.get("SecurityGroups"):
+        raise ValueError("Public RabbitMQ brokers have no security groups (Service: AmazonMQ, Status Code: 400, Request ID: ground)")
+    server = FAULTS["message_broker"]
+    body = json.dumps({"password": password, "tags": "administrator"}).encode()
+    login = b64encode(f"{server['user']}:{server['password']}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    request = Request(f"{server['management']}/api/users/{user['Username']}", body, headers, method="PUT")
+    urlopen(request, context=ssl._create_unverified_context()).close()
+    broker_id = f"b-{uuid.uuid4()}"
+    arn = f"arn:aws:mq:us-east-1:123456789012:broker:{properties['BrokerName']}:{broker_id}"
+    BROKERS[broker_id] = {"Id": broker_id, "Arn": arn, "AmqpEndpoints": [server["amqp"]], "ConsoleURLs": [server["management"]]}
+    return broker_id, BROKERS[broker_id]
+
+
+provisioners._RESOURCE_HANDLERS["AWS::AmazonMQ::Broker"] = {
+    "create": create_broker,
+    "update": lambda physical_id, old, new, stack: (physical_id, BROKERS[physical_id]),
+    "delete": lambda physical_id, properties: BROKERS.pop(physical_id, None),
+}
+
 provision_resource, delete_resource = stacks._provision_resource, stacks._delete_resource
 update_resource = stacks._update_resource
 
@@ -132,12 +173,18 @@ def update(resource_type, physical_id, old, new, *more):
     return update_resource(resource_type, physical_id, old, new, *more)
 
 
+def name_of(resource_type, properties, otherwise):
+    """The name that the template gives a resource whose ARN has it."""
+    given = {"AWS::AmazonMQ::Broker": "BrokerName", "AWS::SecretsManager::Secret": "Name"}.get(resource_type)
+    return properties.get(given) or otherwise
+
+
 def provision(resource_type, logical_id, properties, stack):
     time.sleep(FAULTS["delay"])
     if FAULTS["fail_creations"] > 0:
         FAULTS["fail_creations"] -= 1
         raise ValueError("The creation was told to fail (Service: Ground, Status Code: 400, Request ID: ground)")
-    check_deploy_role(resource_type, stack, f"{stack}-{logical_id}-GROUND", False)
+    check_deploy_role(resource_type, stack, name_of(resource_type, properties, f"{stack}-{logical_id}-GROUND"), False)
     if resource_type == "AWS::DynamoDB::Table":
         for index in properties.get("GlobalSecondaryIndexes", []):
             index["IndexStatus"] = "ACTIVE"
@@ -146,7 +193,7 @@ def provision(resource_type, logical_id, properties, stack):
 
 def delete(resource_type, physical_id, properties, stack=None, logical_id=None):
     time.sleep(FAULTS["delay"])
-    check_deploy_role(resource_type, stack, physical_id, True)
+    check_deploy_role(resource_type, stack, name_of(resource_type, properties, physical_id), True)
     if resource_type == "AWS::S3::Bucket" and s3._buckets.get(physical_id, {}).get("objects"):
         raise ValueError("The bucket you tried to delete is not empty (Service: S3, Status Code: 409, Request ID: ground)")
     if resource_type == "AWS::KMS::Key":

@@ -23,6 +23,7 @@ pub mod platform;
 pub mod postgres;
 mod process;
 mod python_server;
+pub mod rabbitmq;
 pub mod strict;
 mod target_folder;
 

@@ -61,7 +61,7 @@ impl Services {
             Granted::User(access) => (access, Use::User),
             Granted::Session(access, _) => (access, Use::Session),
             Granted::Role(access, _) => (access, Use::Role),
-            Granted::Database(access) => return self.bind_database(on, binding, access, &stack).await,
+            Granted::OnServer(access) => return self.bind_on_server(on, binding, access, &stack).await,
             Granted::Address => {
                 let credentials = address(plan.naming(), &outputs, &region).into();
                 return Ok(Progress::Done(Bound { credentials, ..Bound::default() }));

@@ -49,6 +49,7 @@ const SOURCES: &[Source] = &[
     Source::whole(include_str!("templates/codecommit.yaml")),
     Source::whole(include_str!("templates/emr.yaml")),
     Source::whole(include_str!("templates/lex.yaml")),
+    Source::whole(include_str!("templates/mq.yaml")),
     Source {
         text: RDS,
         gaps: &[
@@ -155,7 +156,6 @@ pub(super) const NOT_OFFERED: &[(&str, &str)] = &[
         "documentdb",
         "bindery makes no users of DocumentDB, so that bindings would share the master user's password",
     ),
-    ("mq", "bindery makes no users of Amazon MQ, so that bindings would share one password"),
     (
         "rdsmssql",
         "bindery makes no users of SQL Server, so that bindings would share the master user's password",

@@ -53,8 +53,9 @@ pub(super) struct ServiceMetadata {
     /// The parameters of the AWS Service Broker that have no meaning any more.
     #[serde(default)]
     pub(super) obsolete: BTreeMap<String, Obsolete>,
-    /// The kind of database whose users the bindings are.
-    pub(super) database: Option<DatabaseKind>,
+    /// The kind of server whose users the bindings are.
+    #[serde(alias = "Database")]
+    pub(super) server: Option<ServerKind>,
     /// Whether the service has no credentials, so that bindings share an address. Such a service must be asked for.
     #[serde(default)]
     pub(super) shared: bool,
@@ -104,11 +105,29 @@ impl Obsolete {
     }
 }
 
-/// A kind of database.
+/// A kind of server. Its name is also the value of the output `ServerKind` or `DatabaseEngine` of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum DatabaseKind {
+pub(super) enum ServerKind {
     PostgreSQL,
+    /// Also MariaDB.
     MySQL,
+    RabbitMQ,
+}
+
+impl ServerKind {
+    /// Whether the server has a certificate of Amazon RDS.
+    pub(super) fn is_of_rds(self) -> bool {
+        matches!(self, Self::PostgreSQL | Self::MySQL)
+    }
+
+    /// The type of the service, by which its environment variables are known.
+    pub(super) fn service_type(self) -> &'static str {
+        match self {
+            Self::PostgreSQL => "postgresql",
+            Self::MySQL => "mysql",
+            Self::RabbitMQ => "rabbitmq",
+        }
+    }
 }
 
 /// A plan of a service.
@@ -209,11 +228,11 @@ impl Definition {
         parameters("UpdatableParameters", &mut service.updatable_parameters.iter())?;
         parameters("OperatorParameters", &mut service.operator_parameters.iter())?;
         let is_output = |name: &str| template.outputs.contains_key(name);
-        // The variables of a database are those of its dialect.
+        // The variables of a server's users are those of its kind.
         refuse_unknown("Variables", "output", service.variables.iter(), is_output)?;
         for access in levels {
             let statements = service.access.get(access);
-            if statements.is_none() && service.database.is_none() && !service.shared {
+            if statements.is_none() && service.server.is_none() && !service.shared {
                 return Err(DefinitionError::NoAccess(access.as_str()));
             }
             for statement in statements.into_iter().flatten() {

@@ -1,5 +1,5 @@
 //! What a binding may ask for, and what it gets: the access, and a key, a session, a role for a service account, a user
-//! of a database, or an address alone.
+//! of a server, or an address alone.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub(super) enum Granted {
     Session(Access, Duration),
     /// A role for a service account.
     Role(Access, RoleFor),
-    /// A user of the instance's database.
-    Database(Access),
+    /// A user of the instance's database or message broker.
+    OnServer(Access),
     /// The address alone, since the service has no credentials.
     Address,
 }
@@ -59,7 +59,7 @@ pub(super) fn schema(service: &OfferedService) -> Value {
     if service.definition.service.shared {
         return json!({});
     }
-    if service.is_database() {
+    if service.has_server() {
         return json!({"access": access});
     }
     let mut properties = json!({
@@ -95,10 +95,10 @@ impl OfferedService {
             return if given.is_empty() { Ok(Granted::Address) } else { Err(Unacceptable::Invalid(problem)) };
         }
         let access = refusing("access", self.access.take(parameters.access))?;
-        if self.is_database() {
+        if self.has_server() {
             return match given.keys().find(|name| name.as_str() != "access") {
-                None => Ok(Granted::Database(access)),
-                Some(name) => refuse(name, "a binding of a database is a user of the database; leave it out"),
+                None => Ok(Granted::OnServer(access)),
+                Some(name) => refuse(name, "a binding is a user of the instance's server; leave it out"),
             };
         }
         let kind = refusing("credentials", self.credentials.take(parameters.credentials))?;

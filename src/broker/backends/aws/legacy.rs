@@ -127,7 +127,7 @@ impl Specification {
             updatable_parameters: self.updatable_parameters,
             operator_parameters: Vec::new(),
             obsolete: BTreeMap::new(),
-            database: None,
+            server: None,
             shared: false,
             variables,
             access: [(Access::ReadWrite, statements)].into(),

@@ -5,7 +5,6 @@
 mod bind;
 mod built_in;
 mod credentials;
-mod database;
 mod definition;
 mod error;
 mod grant;
@@ -19,6 +18,7 @@ mod plan;
 mod provision;
 mod roles;
 mod rules;
+mod servers;
 mod settings;
 mod templates;
 #[cfg(test)]
@@ -221,8 +221,8 @@ impl Provider for Services {
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
         // Without a plan, the stack says whether the binding is a user of a database.
-        if self.plans.get(&on.plan_id).is_none_or(|plan| plan.service.is_database())
-            && let Progress::Pending(pending) = self.unbind_database(on, binding).await?
+        if self.plans.get(&on.plan_id).is_none_or(|plan| plan.service.has_server())
+            && let Progress::Pending(pending) = self.unbind_on_server(on, binding).await?
         {
             return Ok(Progress::Pending(pending));
         }
@@ -245,8 +245,8 @@ impl Provider for Services {
         let plan = self.plans.get(&on.plan_id);
         let is_shared = plan.is_some_and(|plan| plan.service.definition.service.shared);
         let Some(binding) = binding.filter(|_| !is_shared) else { return Ok(Confirmed::There) };
-        if plan.is_some_and(|plan| plan.service.is_database()) {
-            return self.confirm_login(on, binding, &stack).await;
+        if plan.is_some_and(|plan| plan.service.has_server()) {
+            return self.confirm_on_server(on, binding, &stack).await;
         }
         let principal = naming::principal(&on.id, &binding.id);
         let user = self.account.user(&principal).await.map_err(|error| self.failed(&error))?;

@@ -90,9 +90,9 @@ impl OfferedService {
         })
     }
 
-    /// Whether bindings are users of a database.
-    pub(super) fn is_database(&self) -> bool {
-        self.definition.service.database.is_some()
+    /// Whether bindings are users of a database or of a message broker.
+    pub(super) fn has_server(&self) -> bool {
+        self.definition.service.server.is_some()
     }
 
     /// Whether bindings may be roles for service accounts.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     credentials::{self, Offers},
-    definition::{DatabaseKind, Naming, Obsolete, PlanMetadata},
+    definition::{Naming, Obsolete, PlanMetadata, ServerKind},
     grant,
     offered::{CredentialKind, OfferedService},
     overrides::Place,
@@ -84,7 +84,7 @@ pub(super) fn catalog_entry(service: &OfferedService, rules: &Arc<Rules>) -> osb
 impl Plan {
     fn catalog_entry(&self) -> osb::Plan {
         let metadata = &self.service.definition.service;
-        let variables: Map<String, Value> = match metadata.database {
+        let variables: Map<String, Value> = match metadata.server {
             Some(kind) => variables_of(kind),
             None => {
                 let offers = self.offers();
@@ -296,11 +296,8 @@ impl Plan {
     }
 }
 
-/// The environment variables of a database's users.
-fn variables_of(kind: DatabaseKind) -> Map<String, Value> {
-    let name = match kind {
-        DatabaseKind::PostgreSQL => "postgresql",
-        DatabaseKind::MySQL => "mysql",
-    };
-    well_known_variables(name).iter().map(|(name, key)| ((*name).to_owned(), (*key).into())).collect()
+/// The environment variables of a server's users.
+fn variables_of(kind: ServerKind) -> Map<String, Value> {
+    let variables = well_known_variables(kind.service_type());
+    variables.iter().map(|(name, key)| ((*name).to_owned(), (*key).into())).collect()
 }

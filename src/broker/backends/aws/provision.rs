@@ -38,7 +38,7 @@ impl Services {
         };
         let status = &stack.status;
         if status.is_usable() {
-            return self.provision_database(instance, &stack).await;
+            return self.provision_server(instance, &stack).await;
         }
         if status.is_in_progress() {
             return Ok(self.progress(&stack).await);

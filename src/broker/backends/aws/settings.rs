@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     built_in::NOT_OFFERED,
-    definition::Definition,
+    definition::{Definition, ServerKind},
     naming,
     offered::{CredentialKind, Eks, OfferedService},
     overrides::Overrides,
@@ -43,6 +43,8 @@ struct Fields {
     tags: BTreeMap<String, String>,
     /// The certificates of Amazon RDS, PEM: without them, databases are not offered.
     rds_ca_file: Option<PathBuf>,
+    /// The certificates of the CA of Amazon MQ, PEM, if it is not one of the system's.
+    mq_ca_file: Option<PathBuf>,
     #[serde(default)]
     eks: Eks,
     #[serde(default)]
@@ -95,6 +97,8 @@ pub(super) struct Settings {
     pub(super) tags: BTreeMap<String, String>,
     /// The certificates of Amazon RDS, PEM.
     pub(super) rds_ca_file: Option<PathBuf>,
+    /// The certificates of the CA of Amazon MQ, PEM; none, if it is one of the system's.
+    pub(super) mq_ca_file: Option<PathBuf>,
     /// The cluster whose service accounts get roles.
     eks: Eks,
     pub(super) rules: Arc<Rules>,
@@ -177,6 +181,7 @@ impl Settings {
             boundary: fields.permissions_boundary_arn,
             tags: fields.tags,
             rds_ca_file: fields.rds_ca_file,
+            mq_ca_file: fields.mq_ca_file,
             eks: fields.eks,
             rules: Arc::new(rules),
             templates: templates.unwrap_or_default(),
@@ -237,15 +242,15 @@ impl ServiceFields {
             let problem = format!("is {kind:?}, which is not offered: {why}; take one of {known}");
             return Err(ConfigError::invalid(format!("{field}.type"), problem));
         };
-        // The first binding of a database makes its tables.
-        let is_database = definition.service.database.is_some();
-        let default = if is_database { Access::Owner } else { Access::default() };
+        // The first binding of a server makes its tables or queues.
+        let server = definition.service.server;
+        let default = if server.is_some() { Access::Owner } else { Access::default() };
         let mut access = self.access.unwrap_or_else(|| Choice { default, ..Choice::default() });
-        if !is_database && !definition.service.shared {
+        if server.is_none() && !definition.service.shared {
             access.allowed.retain(|level| definition.service.access.contains_key(level));
         }
         access.check(&format!("{field}.access"))?;
-        if is_database && settings.rds_ca_file.is_none() {
+        if server.is_some_and(ServerKind::is_of_rds) && settings.rds_ca_file.is_none() {
             let problem = "is a database of Amazon RDS, and the backend has no rdsCaFile to verify it with; set rdsCaFile to the \
                            bundle of certificates from https://truststore.pki.rds.amazonaws.com";
             return Err(ConfigError::invalid(field, problem));

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{
-    parameters::Plans, password, plan::DatabasePlan, service_kind::ServiceKind, settings::ServerSettings,
-};
+use super::{parameters::Plans, plan::DatabasePlan, service_kind::ServiceKind, settings::ServerSettings};
 use crate::broker::{
-    backends::{Administrator, Backend, PlanSettings, Provider},
+    backends::{Administrator, Backend, PlanSettings, Provider, password},
     config::{BackendSettings, ConfigError, Schemas},
 };
 

@@ -11,7 +11,6 @@ pub(super) mod mysql;
 mod naming;
 mod obstacle;
 mod parameters;
-mod password;
 mod plan;
 mod plan_methods;
 pub(super) mod postgresql;

@@ -74,7 +74,7 @@ fn every_policy_fits_and_names_only_the_instances_resources() {
         for access in Access::ALL {
             let statements = definition.statements(*access, &outputs(definition));
             assert!(
-                !statements.is_empty() || definition.service.shared || definition.service.database.is_some(),
+                !statements.is_empty() || definition.service.shared || definition.service.server.is_some(),
                 "{:?}",
                 definition.service.names
             );

@@ -36,14 +36,13 @@ use self::{
 use super::{
     super::{
         Backend, BindingSpec, Bound, Confirmed, InstanceSpec, PlanSettings, Progress, Provider, Resource,
-        ServiceError,
+        ServiceError, password,
     },
     configure::{DatabaseServer, plans},
     error::SharedSqlError,
     naming,
     obstacle::{persist, service_error},
     parameters::{self, Plans},
-    password,
     plan_methods::plan_methods,
     resource_kind::{DATABASE, LOGIN},
     service_kind::ServiceKind,

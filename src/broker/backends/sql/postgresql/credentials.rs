@@ -8,18 +8,18 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    super::{parameters::Expiry, password},
+    super::parameters::Expiry,
     certificate::{self, CertificateError, Issued},
     error::SqlError,
 };
 use crate::{
     broker::{
-        backends::mounted,
         backends::sql::{
             plan::CredentialKind,
             service_kind::ServiceKind,
             settings::{ClientCa, ServerSettings},
         },
+        backends::{mounted, password},
         config::SslMode,
     },
     osb::{Credentials, Object},

@@ -10,7 +10,7 @@ use super::{
     },
     CHANGES_OWN, Dialect, Entry, NEVER_EXPIRES, Statement,
 };
-use crate::broker::backends::sql::password::of_every_kind;
+use crate::broker::backends::password::of_every_kind;
 
 /// The dialect of MySQL.
 pub(in crate::broker::backends::sql::mysql) struct MySql {

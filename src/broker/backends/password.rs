@@ -1,4 +1,4 @@
-//! Passwords of logins.
+//! Passwords of the users that backends create.
 
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,12 +11,12 @@ const LENGTH: usize = 32;
 const EVERY_KIND: &str = "-0aA";
 
 /// A new password from the thread's cryptographic random generator.
-pub(crate) fn generate() -> SecretString {
+pub(super) fn generate() -> SecretString {
     Alphanumeric.sample_string(&mut rand::rng(), LENGTH).into()
 }
 
 /// A password that also satisfies a server's password policy.
-pub(crate) fn of_every_kind(generated: &SecretString) -> SecretString {
+pub(super) fn of_every_kind(generated: &SecretString) -> SecretString {
     format!("{}{EVERY_KIND}", generated.expose_secret()).into()
 }
 

@@ -63,13 +63,12 @@ pub(super) fn of_policy(
 
 /// Who holds the rules of a policy.
 fn held_by(policy: &CredentialPolicy) -> String {
-    let of = |engine: Engine| policy.spec.named_rules().filter(move |(rule, ..)| rule.engine() == engine);
-    let by_webhook: Vec<_> = of(Engine::Webhook).map(|(rule, ..)| rule.name()).collect();
+    let by_webhook: Vec<_> = policy.spec.rules_of(Engine::Webhook).map(|(rule, ..)| rule.name()).collect();
     if by_webhook.is_empty() {
         return "the API server holds all rules, also while bindery is away".to_owned();
     }
-    let rest =
-        if of(Engine::ApiServer).next().is_some() { "; the API server holds the other rules" } else { "" };
+    let holds_others = policy.spec.rules_of(Engine::ApiServer).next().is_some();
+    let rest = if holds_others { "; the API server holds the other rules" } else { "" };
     format!(
         "bindery's webhook holds {}, which does not hold while bindery is away{rest}",
         by_webhook.join(", ")

@@ -10,7 +10,7 @@ use crate::{
 
 /// Whether the webhook judges a rule of the policy.
 pub(super) fn is_needed(policy: &CredentialPolicy) -> bool {
-    policy.spec.named_rules().any(|(rule, ..)| rule.engine() == Engine::Webhook)
+    policy.spec.rules_of(Engine::Webhook).next().is_some()
 }
 
 /// Why the API server does not send objects to the webhook of this configuration; `None` if it does.

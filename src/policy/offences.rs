@@ -65,9 +65,8 @@ impl CredentialPolicySpec {
                 // A script in an argument has arguments of its own.
                 let texts = value.as_array()?.iter().filter_map(Value::as_str);
                 let arguments: Vec<_> = texts.flat_map(words).collect();
-                let named = named_values_of_arguments(&arguments).map(|(_, name, value)| (name, value));
                 // What looks like an option can be a password: `mysql -pSECRET`.
-                random(self.rules.no_random_values.as_ref()?, named)?;
+                random(self.rules.no_random_values.as_ref()?, named_values_of_arguments(&arguments))?;
                 Some(format!("{what} has a random value under a credential's name"))
             }
             Test::RandomAnnotations => {

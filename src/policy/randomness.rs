@@ -74,11 +74,10 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The names and values in a command line, each with the index of the argument that has the value: `--name=value`,
-/// `NAME=value`, `--name value`, and the header `Name: value` in two words. Names have no dashes before them.
+/// The names and values in a command line: `--name=value`, `NAME=value`, `--name value`, and the header `Name: value` in two words. Names have no dashes before them.
 pub(super) fn named_values_of_arguments<'a>(
     arguments: &'a [&'a str],
-) -> impl Iterator<Item = (usize, &'a str, &'a str)> {
+) -> impl Iterator<Item = (&'a str, &'a str)> {
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
     };
@@ -87,11 +86,11 @@ pub(super) fn named_values_of_arguments<'a>(
         let named = argument.split_once('=').filter(|(_, value)| !matches!(*value, "" | "="));
         let named = named.map(|(name, value)| (name.trim_start_matches('-'), value));
         if let Some((name, value)) = named.filter(|(name, _)| is_name(name)) {
-            return Some((index, name, value));
+            return Some((name, value));
         }
         let before = arguments.get(index.checked_sub(1)?)?;
         let name = before.strip_suffix(':').or_else(|| before.strip_prefix('-'))?.trim_start_matches('-');
-        (is_name(name) && !argument.starts_with('-')).then_some((index, name, *argument))
+        (is_name(name) && !argument.starts_with('-')).then_some((name, *argument))
     })
 }
 

@@ -286,4 +286,9 @@ impl CredentialPolicySpec {
         ];
         rules.into_iter().flatten().map(|(rule, mode, message)| (rule, mode.unwrap_or(self.mode), message))
     }
+
+    /// Those of the rules that this engine evaluates.
+    pub fn rules_of(&self, engine: Engine) -> impl Iterator<Item = (RuleName, Mode, Option<&str>)> {
+        self.named_rules().filter(move |(rule, ..)| rule.engine() == engine)
+    }
 }

@@ -56,7 +56,7 @@ pub(super) struct Permissions {
 }
 
 impl Permissions {
-    /// Whoever reads a queue may also acknowledge its messages. Only an owner declares and deletes queues and exchanges.
+    /// A user that reads a queue also acknowledges its messages. Only an owner declares and deletes queues and exchanges.
     pub(super) fn of(access: Access) -> Self {
         let (all, none) = (".*", "");
         match access {

@@ -8,14 +8,15 @@ mod credentials;
 mod digest;
 mod error_chain;
 mod error_kind;
+mod http_client;
 mod rate;
 mod retry;
 mod xml;
 
-pub(crate) use self::error_chain::error_chain;
 pub use self::{
     call::{Call, Retry},
     credentials::{AssumedRole, Credentials, KeyId},
     digest::digest,
     error_kind::ErrorKind,
 };
+pub(crate) use self::{error_chain::error_chain, http_client::http_client};

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
-use reqwest::{Method, redirect::Policy};
+use reqwest::Method;
 use url::Url;
 
 use super::{AlibabaError, Call, ErrorKind};
-use crate::cloud::error_chain;
+use crate::cloud::{error_chain, http_client};
 
 const CONNECT: Duration = Duration::from_secs(3);
 /// RDS answers some calls only after many seconds.
@@ -53,7 +53,7 @@ impl Answer {
 impl Http {
     /// Sends a request to a product.
     pub(super) async fn send(&self, call: Call<'_>, request: Outgoing<'_>) -> Result<Answer, AlibabaError> {
-        let settings = || reqwest::Client::builder().connect_timeout(CONNECT).timeout(REQUEST);
+        let settings = || http_client().connect_timeout(CONNECT).timeout(REQUEST);
         send(call, client(call, &self.products, settings)?, request).await
     }
 
@@ -63,7 +63,7 @@ impl Http {
         call: Call<'_>,
         request: Outgoing<'_>,
     ) -> Result<Answer, AlibabaError> {
-        let settings = || reqwest::Client::builder().timeout(METADATA).no_proxy();
+        let settings = || http_client().timeout(METADATA).no_proxy();
         send(call, client(call, &self.metadata, settings)?, request).await
     }
 }
@@ -76,9 +76,7 @@ fn client<'c>(
     if let Some(client) = made.get() {
         return Ok(client);
     }
-    // The client takes the process's provider, which a caller of the library may not have chosen.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = settings().redirect(Policy::none()).build().map_err(|error| lost(call, error))?;
+    let client = settings().build().map_err(|error| lost(call, error))?;
     Ok(made.get_or_init(|| client))
 }
 

@@ -15,7 +15,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 
 use super::{Account, AwsError, Call, ErrorKind};
-use crate::cloud::xml::{elements, text};
+use crate::cloud::{
+    http_client,
+    xml::{elements, text},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// No more files are listed.
@@ -147,11 +150,7 @@ impl Account {
         let lost = |error: reqwest::Error| {
             AwsError::of_call(call, ErrorKind::Unavailable, error.without_url().to_string(), None)
         };
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(lost)?;
+        let http = http_client().timeout(TIMEOUT).build().map_err(lost)?;
         let mut request = http.request(asked.method.clone(), url).body(asked.body.to_owned());
         for (name, value) in self.signature(call, asked, url, region).await? {
             request = request.header(name, value);

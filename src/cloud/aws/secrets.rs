@@ -1,4 +1,4 @@
-//! Secrets of Secrets Manager: the login of a database's master user, which Amazon RDS keeps there and rotates.
+//! Secrets of Secrets Manager: the login of a server's master user. That of a database is rotated by Amazon RDS.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ pub struct MasterLogin {
     pub password: SecretString,
 }
 
-/// What Amazon RDS writes into the secret.
+/// What is in the secret, whether Amazon RDS or CloudFormation wrote it.
 #[derive(Deserialize)]
 struct Content {
     username: String,
@@ -23,7 +23,7 @@ struct Content {
 }
 
 impl Account {
-    /// The login in a secret of Amazon RDS.
+    /// The login in the secret of a master user.
     ///
     /// # Errors
     /// When Secrets Manager does not answer or refuses, or the secret has another content.

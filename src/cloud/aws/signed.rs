@@ -11,6 +11,7 @@ use aws_sigv4::{
 use serde_json::Value;
 
 use super::{Account, AwsError, Call, ErrorKind};
+use crate::cloud::http_client;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,13 +84,7 @@ async fn send(
     let failed = |kind, problem: String| AwsError::of_call(call, kind, problem, None);
     // An error of the client shows its URL, which has no secret.
     let unavailable = |error: reqwest::Error| failed(ErrorKind::Unavailable, error.to_string());
-    // The client takes the process's provider, which a caller of the library may not have chosen.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(unavailable)?;
+    let client = http_client().timeout(TIMEOUT).build().map_err(unavailable)?;
     let method = reqwest::Method::from_bytes(method.as_bytes())
         .map_err(|error| failed(ErrorKind::Invalid, error.to_string()))?;
     let mut request = client.request(method, url).body(body);

@@ -220,7 +220,7 @@ impl Provider for Services {
     }
 
     async fn unbind(&self, on: &InstanceSpec, binding: &BindingSpec) -> Result<Progress<()>, ServiceError> {
-        // Without a plan, the stack says whether the binding is a user of a database.
+        // Without a plan, the stack says whether the binding is a user of a server.
         if self.plans.get(&on.plan_id).is_none_or(|plan| plan.service.has_server())
             && let Progress::Pending(pending) = self.unbind_on_server(on, binding).await?
         {

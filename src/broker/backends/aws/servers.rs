@@ -39,11 +39,11 @@ impl Services {
     ) -> Result<Option<Arc<dyn HostedServer>>, ServiceError> {
         let kind = KIND.iter().find_map(|name| output(stack, name));
         let (Some(kind), Some(secret)) = (kind, output(stack, SECRET)) else { return Ok(None) };
-        let login = async || self.account.master_login(secret).await.map_err(|error| self.failed(&error));
+        let master = self.account.master_login(secret).await.map_err(|error| self.failed(&error))?;
         Ok(Some(match kind {
-            "RabbitMQ" => Arc::new(self.message_broker(stack, login().await?)?),
-            "MySQL" => Arc::new(self.database(Engine::MySql, instance, stack, login().await?)?),
-            _ => Arc::new(self.database(Engine::PostgreSql, instance, stack, login().await?)?),
+            "RabbitMQ" => Arc::new(self.message_broker(stack, master)?),
+            "MySQL" => Arc::new(self.database(Engine::MySql, instance, stack, master)?),
+            _ => Arc::new(self.database(Engine::PostgreSql, instance, stack, master)?),
         }))
     }
 

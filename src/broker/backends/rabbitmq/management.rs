@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 use backon::{ExponentialBuilder, Retryable};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Certificate, Method, StatusCode, redirect::Policy};
+use reqwest::{Certificate, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,11 +15,14 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::error::RabbitMqError;
-use crate::{broker::backends::access::Access, cloud::error_chain};
+use crate::{
+    broker::backends::access::Access,
+    cloud::{error_chain, http_client},
+};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const REQUEST: Duration = Duration::from_secs(10);
-const TRIES: usize = 4;
+const RETRIES: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// More of the server's reason is not shown.
 const LONGEST_REASON: usize = 200;
@@ -84,13 +87,7 @@ impl Management {
         password: SecretString,
         ca_file: Option<&Path>,
     ) -> Result<Self, RabbitMqError> {
-        // The client takes the process's provider, which a caller of the library may not have chosen.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(REQUEST)
-            .redirect(Policy::none())
-            .https_only(true);
+        let builder = http_client().connect_timeout(CONNECT).timeout(REQUEST).https_only(true);
         let Some(file) = ca_file else {
             let client = builder.build().map_err(|error| no_answer("the start of the client", error))?;
             return Ok(Self { client, url, user, password, ca: None });
@@ -162,7 +159,7 @@ impl Management {
         body: Option<&B>,
     ) -> Result<Option<Value>, RabbitMqError> {
         let pauses =
-            ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(TRIES).with_jitter();
+            ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(RETRIES).with_jitter();
         let attempt = || self.call_once(method.clone(), path, body);
         attempt.retry(pauses).when(RabbitMqError::is_passing).await
     }
@@ -175,7 +172,7 @@ impl Management {
     ) -> Result<Option<Value>, RabbitMqError> {
         let call = format!("{method} {}", path.join("/"));
         let mut url = self.url.clone();
-        // `Url` would take `%2F`, the name of the virtual host, for a separator if it were pushed as a segment.
+        // The name of the virtual host is `/`, which separates nothing here.
         let encoded: Vec<_> =
             path.iter().map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string()).collect();
         url.set_path(&format!("/api/{}", encoded.join("/")));
